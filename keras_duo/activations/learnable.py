@@ -1,0 +1,142 @@
+"""LearnableActivation: any activation with a learned scale and shift."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_duo._register import register
+from keras_duo._serialize import activation_from_config, resolve_activation
+from keras_duo._validate import channel_count, integer, optional
+from keras_duo.activations.functional import learnable_activation
+
+
+@register
+class LearnableActivation(keras.layers.Layer):
+    """a * f(x) + b, with f a fixed activation and a and b learned.
+
+    With `axis=None` there is one a and one b. They exist from the constructor on, so the layer can
+    be the `activation=` of Dense, Conv or LSTM: its weights are in `trainable_variables` before the
+    first step. With `axis=-1` there is one pair for each channel, made when the layer is built. As
+    a layer of its own that is when the model is; as `activation=` it is at the first call, which
+    `fit` and `train_on_batch` make in time. A training loop of your own must call the model once on
+    a batch before it reads `trainable_variables`.
+
+    Half-precision policies compute f(x), a and b in half precision and keep a and b in float32.
+
+    Args:
+        activation: f: a name from `keras.activations`, a function, or a layer.
+        axis: None for one a and one b; an axis other than the batch axis for one pair for each of
+            its entries.
+        scale_initializer: Initial a; "ones" starts as f itself.
+        shift_initializer: Initial b; "zeros" starts as f itself.
+        scale_regularizer: Penalty on a, added to the loss of the model.
+        shift_regularizer: Penalty on b, added to the loss of the model.
+        scale_constraint: Projection of a after each update.
+        shift_constraint: Projection of b after each update.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Input shape: any; with `axis`, rank 2 or more and a known size on that axis.
+    Output shape: that of the input. A mask is passed on.
+
+    Raises:
+        ValueError: If `activation` is not one, `axis` is the batch axis, or its size is unknown.
+
+    Partner: any loss; a hidden activation, so the output layer keeps its own.
+
+    Source:
+        The per-channel affine map of batch normalization (Ioffe and Szegedy, 2015,
+        arXiv:1502.03167, section 3) without the normalization, after f instead of before it.
+
+    Example:
+        >>> import keras, keras_duo
+        >>> layer = keras.layers.Dense(8, activation=keras_duo.LearnableActivation("gelu"))
+        >>> model = keras.Sequential([keras.Input((4,)), layer, keras.layers.Dense(1)])
+        >>> len(model.trainable_variables)
+        6
+    """
+
+    def __init__(
+        self,
+        activation: str | Callable = "relu",
+        axis: int | None = None,
+        scale_initializer: Any = "ones",
+        shift_initializer: Any = "zeros",
+        scale_regularizer: Any = None,
+        shift_regularizer: Any = None,
+        scale_constraint: Any = None,
+        shift_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.activation = resolve_activation(activation)
+        self.axis = optional(integer())("axis", axis)
+        self.scale_initializer = keras.initializers.get(scale_initializer)
+        self.shift_initializer = keras.initializers.get(shift_initializer)
+        self.scale_regularizer = keras.regularizers.get(scale_regularizer)
+        self.shift_regularizer = keras.regularizers.get(shift_regularizer)
+        self.scale_constraint = keras.constraints.get(scale_constraint)
+        self.shift_constraint = keras.constraints.get(shift_constraint)
+        if self.axis is None:
+            # In the constructor, because Keras does not build a layer that another one holds as
+            # `activation=` before the first call: too late for who lists the weights up front.
+            self._add_parameters(())
+            self.built = not isinstance(self.activation, keras.layers.Layer)
+
+    def build(self, input_shape: tuple) -> None:
+        """Create one a and one b for each channel, where `axis` names a channel axis."""
+        if self.axis is not None:
+            self._add_parameters((channel_count(self.axis, input_shape),))
+        if isinstance(self.activation, keras.layers.Layer) and not self.activation.built:
+            self.activation.build(input_shape)
+
+    def call(self, inputs: Any) -> Any:
+        """A * f(inputs) + b."""
+        scale, shift = self.scale, self.shift
+        if self.axis is not None:
+            shape = [
+                -1 if i == self.axis % len(inputs.shape) else 1 for i in range(len(inputs.shape))
+            ]
+            scale, shift = ops.reshape(scale, shape), ops.reshape(shift, shape)
+        return learnable_activation(inputs, scale, shift, self.activation)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """The shape of the input."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Every argument of the constructor."""
+        return {
+            **super().get_config(),
+            "activation": keras.activations.serialize(self.activation),
+            "axis": self.axis,
+            "scale_initializer": keras.initializers.serialize(self.scale_initializer),
+            "shift_initializer": keras.initializers.serialize(self.shift_initializer),
+            "scale_regularizer": keras.regularizers.serialize(self.scale_regularizer),
+            "shift_regularizer": keras.regularizers.serialize(self.shift_regularizer),
+            "scale_constraint": keras.constraints.serialize(self.scale_constraint),
+            "shift_constraint": keras.constraints.serialize(self.shift_constraint),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "LearnableActivation":
+        """Rebuild the layer; the activation must be Keras' own or a registered one."""
+        return cls(**{**config, "activation": activation_from_config(config["activation"])})
+
+    def _add_parameters(self, shape: tuple) -> None:
+        self.scale = self.add_weight(
+            shape=shape,
+            name="scale",
+            initializer=self.scale_initializer,
+            regularizer=self.scale_regularizer,
+            constraint=self.scale_constraint,
+        )
+        self.shift = self.add_weight(
+            shape=shape,
+            name="shift",
+            initializer=self.shift_initializer,
+            regularizer=self.shift_regularizer,
+            constraint=self.shift_constraint,
+        )

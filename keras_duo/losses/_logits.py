@@ -1,0 +1,44 @@
+"""From what a model puts out to logits, in float32 or wider.
+
+Classification losses are computed from logits alone. Where the model ends in a sigmoid or softmax,
+the logits that Keras stored beside its output are taken back; without them they are the logarithms
+of the probabilities, which are finite from the smallest normal number up.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from keras import backend, ops
+
+
+def binary_logits(y_pred: Any, from_logits: bool) -> Any:
+    """log(p / (1 - p)) of independent labels, elementwise."""
+    scores, are_logits = _scores(y_pred, from_logits, "sigmoid")
+    if are_logits:
+        return scores
+    return _log(ops.clip(scores, 0.0, 1.0)) - _log(1.0 - scores)
+
+
+def categorical_logits(y_pred: Any, from_logits: bool) -> Any:
+    """Log-probabilities of exclusive classes, up to a constant for each example."""
+    scores, are_logits = _scores(y_pred, from_logits, "softmax")
+    return scores if are_logits else _log(scores)
+
+
+def _scores(y_pred: Any, from_logits: bool, activation: str) -> tuple[Any, bool]:
+    cached = getattr(y_pred, "_keras_logits", None)
+    if cached is not None and from_logits:
+        warnings.warn(
+            f"`from_logits=True`, but the model already ends in a {activation} or its like. Its "
+            f"input is taken as the logits. Set `from_logits=False`, or drop the {activation}.",
+            stacklevel=2,
+        )
+    scores = ops.convert_to_tensor(y_pred if cached is None else cached)
+    wide = backend.result_type(backend.standardize_dtype(scores.dtype), "float32")
+    return ops.cast(scores, wide), from_logits or cached is not None
+
+
+def _log(probability: Any) -> Any:
+    tiny = float(np.finfo(backend.standardize_dtype(probability.dtype)).tiny)
+    return ops.log(ops.maximum(probability, tiny))

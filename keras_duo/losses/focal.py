@@ -1,0 +1,312 @@
+"""Focal loss: cross-entropy that fades where the prediction is already right.
+
+With m the log-odds of a right prediction, m = log(p_t / (1 - p_t)), and zeta = softplus,
+
+    focal = alpha_t * (1 - p_t)^gamma * CE = alpha_t * exp(-gamma * zeta(m)) * CE,
+
+which has no clipping, no power of a small number and no difference of near-equal ones: it is exact
+from one end of the range of float32 to the other.
+"""
+
+from typing import Annotated, Any
+
+from keras import backend, ops
+
+from keras_duo._register import register
+from keras_duo._validate import (
+    aligned,
+    aligned_labels,
+    flag,
+    integer,
+    known_axis,
+    number,
+    number_or_sequence,
+    optional,
+    validated,
+)
+from keras_duo.losses._function_loss import FunctionLoss
+from keras_duo.losses._logits import binary_logits, categorical_logits
+
+Gamma = Annotated[float, number(at_least=0)]
+Balance = Annotated[
+    float | tuple[float, ...] | None, optional(number_or_sequence(at_least=0, at_most=1))
+]
+ClassWeights = Annotated[float | tuple[float, ...] | None, optional(number_or_sequence(at_least=0))]
+Smoothing = Annotated[float, number(at_least=0, at_most=1)]
+Flag = Annotated[bool, flag()]
+Axis = Annotated[int, integer()]
+ClassId = Annotated[int | None, optional(integer())]
+
+# Stands for log(0): finite, so that 0 * log(0) is 0, and below every float32 logit in use.
+_LOG_ZERO = -1e38
+
+
+@validated
+def focal_loss(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    gamma: Gamma = 2.0,
+    alpha: Balance = None,
+    from_logits: Flag = False,
+    label_smoothing: Smoothing = 0.0,
+    axis: Axis = -1,
+) -> Any:
+    """Binary focal loss, alpha_t * (1 - p_t)^gamma * CE, averaged over `axis`.
+
+    p_t = y * p + (1 - y) * (1 - p) and alpha_t = y * alpha + (1 - y) * (1 - alpha) come from the
+    label as given; `label_smoothing` enters the cross-entropy alone. gamma = 0 and alpha = None
+    give binary cross-entropy.
+
+    Args:
+        y_true: Labels in [0, 1], 1 for the positive class: (batch, ..., labels), or without the
+            last axis where it is 1. Integers, booleans, or soft labels as floats.
+        y_pred: Predictions of the same shape.
+        gamma: How fast an example fades as it is learned; >= 0.
+        alpha: Weight of the positive class in [0, 1], the negative class gets 1 - alpha; one
+            number, or one for each label along `axis`. None: both classes weigh 1.
+        from_logits: Whether `y_pred` holds logits rather than probabilities.
+        label_smoothing: Share of each target that is moved to 1/2; in [0, 1].
+        axis: The axis of the labels.
+
+    Returns:
+        float32 or wider, shape of `y_pred` without `axis`.
+
+    Raises:
+        ValueError: If an argument is out of range, or the shapes differ: nothing is broadcast.
+
+    Source:
+        Lin et al., Focal Loss for Dense Object Detection, 2017, arXiv:1708.02002.
+
+    Example:
+        >>> from keras_duo.losses import focal_loss
+        >>> float(focal_loss([[1, 0]], [[2.0, -1.0]], from_logits=True)[0])
+        0.01223...
+    """
+    logits = binary_logits(y_pred, from_logits)
+    label, logits = aligned(ops.cast(ops.convert_to_tensor(y_true), logits.dtype), logits)
+    axis = known_axis(axis, len(logits.shape))
+    margin = _binary_margin(label, logits)
+    target = label
+    if label_smoothing:
+        target = label * (1.0 - label_smoothing) + 0.5 * label_smoothing
+    cross_entropy = target * ops.softplus(-logits) + (1.0 - target) * ops.softplus(logits)
+    values = _faded(cross_entropy, margin, gamma)
+    if alpha is not None:
+        positive = _along(alpha, axis, logits)
+        values = values * (label * positive + (1.0 - label) * (1.0 - positive))
+    return ops.mean(values, axis=axis)
+
+
+@validated
+def categorical_focal_loss(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    gamma: Gamma = 2.0,
+    alpha: ClassWeights = None,
+    from_logits: Flag = False,
+    label_smoothing: Smoothing = 0.0,
+    axis: Axis = -1,
+) -> Any:
+    """Focal loss over exclusive classes, alpha_t * (1 - p_t)^gamma * CE(y_true, p).
+
+    p_t = sum(y * p) and alpha_t = sum(y * alpha) come from the label as given; `label_smoothing`
+    enters the cross-entropy alone. gamma = 0 and alpha = None give categorical cross-entropy.
+
+    Args:
+        y_true: One-hot or soft labels that sum to 1 over `axis`, shape of `y_pred`.
+        y_pred: Logits, or probabilities (which are normalised), with at least 2 classes on `axis`.
+        gamma: How fast an example fades as it is learned; >= 0.
+        alpha: Weight of the loss, >= 0: one number, or one for each class. None: 1.
+        from_logits: Whether `y_pred` holds logits rather than probabilities.
+        label_smoothing: Share of each target that is spread evenly over all classes; in [0, 1].
+        axis: The axis of the classes.
+
+    Returns:
+        float32 or wider, shape of `y_pred` without `axis`.
+
+    Raises:
+        ValueError: If an argument is out of range, or the shapes differ: class ids belong to
+            `sparse_categorical_focal_loss`.
+
+    Source:
+        Lin et al., Focal Loss for Dense Object Detection, 2017, arXiv:1708.02002.
+
+    Example:
+        >>> from keras_duo.losses import categorical_focal_loss
+        >>> float(categorical_focal_loss([[0, 1, 0]], [[0.1, 0.8, 0.1]])[0])
+        0.00892...
+    """
+    logits = categorical_logits(y_pred, from_logits)
+    label, logits = aligned(ops.cast(ops.convert_to_tensor(y_true), logits.dtype), logits)
+    axis = known_axis(axis, len(logits.shape))
+    classes = _class_count(logits, axis)
+
+    right = ops.logsumexp(logits + _log_weight(label), axis=axis)
+    wrong = ops.logsumexp(logits + _log_weight(1.0 - label), axis=axis)
+    margin = right - wrong
+    target = label
+    if label_smoothing:
+        target = label * (1.0 - label_smoothing) + label_smoothing / classes
+    # log-sum-exp over all classes is `right` + softplus(-margin): no difference of near-equal
+    # numbers, and for a hard label the second term is exactly 0.
+    spread = ops.sum(target * (ops.expand_dims(right, axis) - logits), axis=axis)
+    cross_entropy = ops.sum(target, axis=axis) * ops.softplus(-margin) + spread
+    values = _faded(cross_entropy, margin, gamma)
+    if alpha is None:
+        return values
+    return values * ops.sum(label * _along(alpha, axis, logits), axis=axis)
+
+
+@validated
+def sparse_categorical_focal_loss(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    gamma: Gamma = 2.0,
+    alpha: ClassWeights = None,
+    from_logits: Flag = False,
+    ignore_class: ClassId = None,
+    axis: Axis = -1,
+) -> Any:
+    """Focal loss over exclusive classes, alpha_t * (1 - p_t)^gamma * -log(p_t), for class ids.
+
+    An id outside [0, classes) that is not `ignore_class` gives NaN on every backend, so that a
+    wrong label stops a run instead of being trained on or passed over.
+
+    Args:
+        y_true: Class ids: shape of `y_pred` without `axis`, or with a 1 in its place.
+        y_pred: Logits, or probabilities (which are normalised), with at least 2 classes on `axis`.
+        gamma: How fast an example fades as it is learned; >= 0.
+        alpha: Weight of the loss, >= 0: one number, or one for each class. None: 1.
+        from_logits: Whether `y_pred` holds logits rather than probabilities.
+        ignore_class: An id whose elements have loss and gradient 0. In `SparseCategoricalFocal`
+            they do not count in a mean either.
+        axis: The axis of the classes.
+
+    Returns:
+        float32 or wider, shape of `y_pred` without `axis`.
+
+    Raises:
+        ValueError: If an argument is out of range, or the shapes do not fit: one-hot labels belong
+            to `categorical_focal_loss`.
+
+    Source:
+        Lin et al., Focal Loss for Dense Object Detection, 2017, arXiv:1708.02002.
+
+    Example:
+        >>> from keras_duo.losses import sparse_categorical_focal_loss
+        >>> float(sparse_categorical_focal_loss([1], [[0.1, 0.8, 0.1]])[0])
+        0.00892...
+    """
+    logits = categorical_logits(y_pred, from_logits)
+    axis = known_axis(axis, len(logits.shape))
+    classes = _class_count(logits, axis)
+    ids = _class_ids(y_true, logits, axis)
+    ignored = None if ignore_class is None else ops.equal(ids, ignore_class)
+    if ignored is not None:
+        ids = ops.where(ignored, ops.zeros_like(ids), ids)
+    every_class = ops.reshape(
+        ops.arange(classes, dtype=ids.dtype),
+        [-1 if i == axis else 1 for i in range(len(logits.shape))],
+    )
+    is_label = ops.equal(ops.expand_dims(ids, axis), every_class)
+
+    right = ops.sum(ops.where(is_label, logits, 0.0), axis=axis)
+    wrong = ops.logsumexp(ops.where(is_label, _LOG_ZERO, logits), axis=axis)
+    known = ops.logical_and(ids >= 0, ids < classes)
+    margin = ops.where(known, right - wrong, float("nan"))
+    values = _faded(ops.softplus(-margin), margin, gamma)
+    if alpha is not None:
+        weight = ops.where(is_label, _along(alpha, axis, logits), 0.0)
+        values = values * ops.sum(weight, axis=axis)
+    if ignored is not None:
+        values = ops.where(ignored, 0.0, values)
+    return values
+
+
+@register
+class Focal(FunctionLoss, function=focal_loss):
+    """Binary and multi-label focal loss; output activation: sigmoid.
+
+    It pays where one class is rare: easy examples, most of them negative, stop drowning the rest.
+
+        model.add(keras.layers.Dense(1, activation="sigmoid"))
+        model.compile("adam", loss=keras_duo.Focal(gamma=2.0, alpha=0.25))
+    """
+
+
+@register
+class CategoricalFocal(FunctionLoss, function=categorical_focal_loss):
+    """Focal loss for one-hot or soft labels; output activation: softmax.
+
+    model.add(keras.layers.Dense(10, activation="softmax"))
+    model.compile("adam", loss=keras_duo.CategoricalFocal(gamma=1.0, label_smoothing=0.1))
+    """
+
+
+@register
+class SparseCategoricalFocal(FunctionLoss, function=sparse_categorical_focal_loss):
+    """Focal loss for class ids; output activation: softmax.
+
+    model.add(keras.layers.Dense(10, activation="softmax"))
+    model.compile("adam", loss=keras_duo.SparseCategoricalFocal(ignore_class=-1))
+    """
+
+    def valid(self, y_true: Any, y_pred: Any) -> Any:
+        """Everything but `ignore_class`."""
+        if self.ignore_class is None:
+            return None
+        axis = known_axis(self.axis, len(y_pred.shape))
+        return ops.not_equal(_class_ids(y_true, y_pred, axis), self.ignore_class)
+
+
+def _faded(cross_entropy: Any, margin: Any, gamma: float) -> Any:
+    """(1 - p_t)^gamma * cross_entropy, with 1 - p_t = exp(-softplus(margin))."""
+    return cross_entropy if gamma == 0 else ops.exp(-gamma * ops.softplus(margin)) * cross_entropy
+
+
+def _binary_margin(label: Any, logits: Any) -> Any:
+    """log(p_t / (1 - p_t)) for p_t = y * p + (1 - y) * (1 - p)."""
+    hard = ops.logical_or(ops.equal(label, 0.0), ops.equal(label, 1.0))
+    # A soft label is a logit k of its own; the margin then runs from -|k| to |k|. The label of a
+    # hard element is replaced first, so that no infinity reaches the branch that is not taken.
+    soft = ops.where(hard, 0.5, label)
+    k = ops.log(soft) - ops.log1p(-soft)
+    softened = ops.softplus(logits + k) - ops.softplus(logits - k) - k
+    return ops.where(hard, ops.where(label > 0.5, logits, -logits), softened)
+
+
+def _log_weight(weight: Any) -> Any:
+    positive = weight > 0
+    return ops.where(positive, ops.log(ops.where(positive, weight, 1.0)), _LOG_ZERO)
+
+
+def _class_count(logits: Any, axis: int) -> Any:
+    count = logits.shape[axis]
+    if count is not None and count < 2:
+        raise ValueError(
+            "`y_pred` must have at least 2 classes: softmax over one is the constant 1. For one "
+            f"sigmoid unit use `Focal`. Received: y_pred.shape={tuple(logits.shape)}, axis={axis}"
+        )
+    return ops.shape(logits)[axis]
+
+
+def _class_ids(y_true: Any, y_pred: Any, axis: int) -> Any:
+    ids = aligned_labels(ops.convert_to_tensor(y_true), y_pred, axis)
+    # A narrow integer type cannot count the classes: uint8 ends at 255.
+    return ids if backend.standardize_dtype(ids.dtype) == "int64" else ops.cast(ids, "int32")
+
+
+def _along(alpha: float | tuple[float, ...], axis: int, logits: Any) -> Any:
+    """`alpha` as a tensor that meets the axis it belongs to."""
+    if isinstance(alpha, float):
+        return alpha
+    if logits.shape[axis] not in (None, len(alpha)):
+        raise ValueError(
+            f"`alpha` must be one number, or one for each of the {logits.shape[axis]} entries of "
+            f"axis {axis} of `y_pred`. Received: {len(alpha)} numbers, alpha={alpha}"
+        )
+    shape = [-1 if i == axis else 1 for i in range(len(logits.shape))]
+    return ops.reshape(ops.convert_to_tensor(alpha, dtype=logits.dtype), shape)

@@ -1,0 +1,20 @@
+"""Settings that hold for every test."""
+
+import os
+
+# TensorFlow reports its build on standard error in every process that imports it.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Two workers on two cores: one thread each, or they wait for each other.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+
+import keras
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _same_start():
+    """Each test is a run of its own: seeded, and with Keras' global state as it was."""
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_dtype_policy("float32")

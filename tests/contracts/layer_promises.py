@@ -1,0 +1,271 @@
+"""What every layer promises. Each function takes a `LayerCase` and fails where it is broken."""
+
+import inspect
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from tests.backend import BACKEND, compiled, gradient, numpy
+from tests.contracts.loss_promises import assert_same
+
+PROMISES = []
+
+
+def promise(function):
+    PROMISES.append(function)
+    return function
+
+
+def layers(case, **kwargs):
+    return [case.layer(**variant, **kwargs) for variant in case.variants]
+
+
+def inputs(case, batch=3):
+    return np.random.default_rng(0).normal(size=(batch, *case.input_shape)).astype("float32")
+
+
+def perturb(layer):
+    """Weights that are not the initial ones, so that a lost weight shows."""
+    random = np.random.default_rng(3)
+    for variable in layer.weights:
+        variable.assign(variable + random.uniform(0.1, 0.5, variable.shape))
+
+
+def model_of(layer, case):
+    model = keras.Sequential([keras.Input(case.input_shape), layer])
+    perturb(layer)
+    return model
+
+
+@promise
+def knows_its_output_shape(case):
+    for layer in layers(case):
+        output = layer(inputs(case))
+        assert tuple(output.shape) == tuple(layer.compute_output_shape((3, *case.input_shape)))
+
+
+@promise
+def keeps_examples_apart(case):
+    for layer in layers(case):
+        together = numpy(layer(inputs(case)))
+        for i in range(3):
+            assert_same(numpy(layer(inputs(case)[i : i + 1])), together[i : i + 1])
+
+
+@promise
+def follows_the_dtype_policy(case):
+    for policy, compute, variable in (
+        ("float32", "float32", "float32"),
+        ("mixed_float16", "float16", "float32"),
+        ("mixed_bfloat16", "bfloat16", "float32"),
+        ("float64", "float64", "float64"),
+    ):
+        if policy == "float64" and BACKEND == "jax":
+            continue
+        for layer in layers(case, dtype=policy):
+            output = layer(inputs(case))
+            assert keras.backend.standardize_dtype(output.dtype) == compute
+            assert {keras.backend.standardize_dtype(v.dtype) for v in layer.weights} == {variable}
+            assert np.isfinite(numpy(output)).all()
+
+
+@promise
+def survives_a_file_by_value(case):
+    for layer in layers(case):
+        model = model_of(layer, case)
+        with tempfile.TemporaryDirectory() as folder:
+            model.save(Path(folder, "model.keras"))
+            custom_objects = {case.layer.__name__: case.layer}
+            again = keras.saving.load_model(Path(folder, "model.keras"), custom_objects)
+        assert_same(numpy(again(inputs(case))), numpy(model(inputs(case))))
+        assert [v.trainable for v in again.weights] == [v.trainable for v in model.weights]
+
+
+@promise
+def survives_cloning_and_export(case):
+    for layer in layers(case):
+        model = model_of(layer, case)
+        clone = keras.models.clone_model(model)
+        assert len(clone.trainable_variables) == len(model.trainable_variables)
+        clone.set_weights(model.get_weights())
+        assert_same(numpy(clone(inputs(case))), numpy(model(inputs(case))))
+        if BACKEND != "tensorflow":
+            continue
+        import tensorflow as tf
+
+        with tempfile.TemporaryDirectory() as folder:
+            model.export(folder, verbose=False)
+            loaded = tf.saved_model.load(folder)
+            served = loaded.serve(inputs(case))
+        assert_same(numpy(served), numpy(model(inputs(case))))
+
+
+@promise
+def holds_every_argument_in_its_config(case):
+    for layer in layers(case):
+        config = layer.get_config()
+        arguments = set(inspect.signature(case.layer.__init__).parameters) - {"self", "kwargs"}
+        assert arguments | {"name", "dtype", "trainable"} <= set(config)
+        assert case.layer.from_config(config).get_config() == config
+    for variant in case.variants:
+        again = case.layer.from_config(case.layer(**variant).get_config())
+        for key, value in variant.items():
+            kept = getattr(again, key)
+            assert kept == value or not isinstance(kept, (int, float, str, type(None)))
+
+
+@promise
+def sends_a_gradient_to_every_weight(case):
+    for layer in layers(case):
+        model = model_of(layer, case)
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        before = [numpy(v) for v in model.trainable_variables]
+        assert len(before) == len(layer.trainable_variables) > 0
+        target = np.random.default_rng(5).normal(size=model.output_shape[1:]) + 1
+        model.train_on_batch(inputs(case), np.broadcast_to(target, (3, *target.shape)))
+        for old, variable in zip(before, model.trainable_variables, strict=True):
+            assert (numpy(variable) != old).any(), variable.path
+
+
+@promise
+def has_the_gradient_of_its_value(case):
+    for layer in layers(case, dtype="float32"):
+        model_of(layer, case)
+        x = inputs(case)
+        direction = np.random.default_rng(2).normal(size=x.shape).astype("float32")
+        step = 1e-2
+        # Only where no kink lies between the two points.
+        direction = np.where(np.abs(x) > 3 * step * np.abs(direction), direction, 0)
+
+        def total(x, layer=layer):
+            return ops.sum(layer(x))
+
+        expected = (numpy(total(x + step * direction)) - numpy(total(x - step * direction))) / (
+            2 * step
+        )
+        slope = (gradient(total, x) * direction).sum()
+        np.testing.assert_allclose(slope, expected, rtol=1e-2, atol=1e-2)
+
+
+@promise
+def is_the_same_compiled(case):
+    for layer in layers(case):
+        model = model_of(layer, case)
+        x = ops.convert_to_tensor(inputs(case))
+        for xla in (False, True):
+            assert_same(numpy(compiled(model, xla=xla)(x)), numpy(model(x)))
+
+
+@promise
+def passes_masks_on(case):
+    x = inputs(case)
+    x[:, 2:] = 0.0
+    for layer in layers(case):
+        masked = keras.layers.Masking()(ops.convert_to_tensor(x))
+        mask = keras.layers.Masking().compute_mask(ops.convert_to_tensor(x))
+        assert layer.supports_masking
+        assert_same(numpy(layer.compute_mask(masked, mask)), numpy(mask))
+
+
+@promise
+def takes_unknown_batch_and_length(case):
+    if BACKEND != "tensorflow" or len(case.input_shape) < 2:
+        return
+    import tensorflow as tf
+
+    for layer in layers(case):
+        if getattr(layer, "axis", None) == 1:
+            continue
+        layer(inputs(case))
+        perturb(layer)
+        unknown = [None, None, *case.input_shape[1:]]
+        run = tf.function(lambda x, layer=layer: layer(x), input_signature=[tf.TensorSpec(unknown)])
+        for x in (inputs(case), inputs(case)[:1, :2]):
+            assert_same(numpy(run(x)), numpy(layer(x)))
+
+
+@promise
+def refuses_bad_arguments_by_name(case):
+    for arguments in case.bad_arguments:
+        (name,) = arguments
+        with pytest.raises(ValueError, match=f"`{name}`.*Received"):
+            case.layer(**arguments)
+    for arguments, shape in case.bad_inputs:
+        (name,) = arguments
+        with pytest.raises(ValueError, match=f"`{name}`.*Received"):
+            case.layer(**arguments).build(shape)
+
+
+@promise
+def trains_as_an_activation(case):
+    if not case.as_activation:
+        return
+    x = np.random.default_rng(0).normal(size=(8, 6, 2)).astype("float32")
+    y = np.random.default_rng(1).normal(size=(8, 1)).astype("float32")
+    for variant in case.variants:
+        if variant.get("axis") == 1:
+            continue
+        for kind, build in _HOLDERS.items():
+            held = [case.layer(**variant) for _ in range(3)]
+            model = build(held)
+            if variant.get("axis") is None and kind != "subclassed":
+                # Before the first step, and not only once it has been traced.
+                ours = {id(v) for layer in held for v in layer.trainable_variables}
+                assert ours
+                assert ours <= {id(v) for v in model.trainable_variables}
+            model.compile(keras.optimizers.SGD(0.1), "mse")
+            model.train_on_batch(x, y)
+            for layer in held:
+                initial = case.layer(**variant)
+                initial.build((None, *layer.scale.shape))
+                moved = [
+                    (numpy(after) != numpy(before)).any()
+                    for after, before in zip(layer.weights, initial.weights, strict=True)
+                ]
+                assert any(moved), (kind, layer.name)
+
+
+def _functional(held):
+    entry = keras.Input((6, 2))
+    x = keras.layers.Conv1D(4, 3, activation=held[0])(entry)
+    x = keras.layers.LSTM(5, activation=held[1])(x)
+    x = keras.layers.Dense(3, activation=held[2])(x)
+    return keras.Model(entry, keras.layers.Dense(1)(x))
+
+
+def _sequential(held):
+    return keras.Sequential([keras.Input((6, 2)), *_stack(held)])
+
+
+def _stack(held):
+    return [
+        keras.layers.Conv1D(4, 3, activation=held[0]),
+        keras.layers.LSTM(5, activation=held[1]),
+        keras.layers.Dense(3, activation=held[2]),
+        keras.layers.Dense(1),
+    ]
+
+
+class Subclassed(keras.Model):
+    def __init__(self, held):
+        super().__init__()
+        self.stack = _stack(held)
+
+    def call(self, x):
+        for layer in self.stack:
+            x = layer(x)
+        return x
+
+
+_HOLDERS = {"functional": _functional, "sequential": _sequential, "subclassed": Subclassed}
+
+
+@promise
+def is_registered_and_documented(case):
+    assert keras.saving.get_registered_name(case.layer) == f"keras_duo>{case.layer.__name__}"
+    for part in ("Args:", "Raises:", "Source:", "Example:", "Partner:", "shape:"):
+        assert part in case.layer.__doc__, part

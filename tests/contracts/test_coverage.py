@@ -1,0 +1,39 @@
+"""No public class without its line in the table, and no line without its class."""
+
+import inspect
+
+import keras
+
+import keras_duo as duo
+from tests.contracts.table import LAYERS, LOSSES
+
+
+def public_classes(base):
+    return {
+        value
+        for name in duo.__all__
+        if inspect.isclass(value := getattr(duo, name)) and issubclass(value, base)
+    }
+
+
+def test_every_public_loss_is_in_the_table():
+    assert {case.loss for case in LOSSES} == public_classes(keras.losses.Loss)
+
+
+def test_every_public_layer_is_in_the_table():
+    assert {case.layer for case in LAYERS} == public_classes(keras.layers.Layer)
+
+
+def test_every_registered_class_is_public():
+    registered = {
+        cls
+        for name, cls in keras.saving.get_custom_objects().items()
+        if name.startswith("keras_duo>")
+    }
+    assert registered == {
+        value
+        for name in duo.__all__
+        if inspect.isclass(value := getattr(duo, name))
+        and keras.saving.get_registered_name(value).startswith("keras_duo>")
+    }
+    assert registered >= {case.loss for case in LOSSES} | {case.layer for case in LAYERS}
