@@ -149,10 +149,15 @@ def categorical_focal_loss(
     target = label
     if label_smoothing:
         target = label * (1.0 - label_smoothing) + label_smoothing / classes
-    # log-sum-exp over all classes is `right` + softplus(-margin): no difference of near-equal
-    # numbers, and for a hard label the second term is exactly 0.
+    mass = ops.sum(target, axis=axis)
+    # log-sum-exp over all classes is `right` + softplus(-margin): nothing near-equal to subtract.
     spread = ops.sum(target * (ops.expand_dims(right, axis) - logits), axis=axis)
-    cross_entropy = ops.sum(target, axis=axis) * ops.softplus(-margin) + spread
+    if not label_smoothing:
+        # For a hard label the spread is 0 and so is its gradient, but only as a sum: 1 - 1 beside a
+        # slope of 1e-9 would leave nothing of the slope.
+        hard = ops.logical_and(ops.equal(ops.max(label, axis=axis), 1.0), ops.equal(mass, 1.0))
+        spread = ops.where(hard, 0.0, spread)
+    cross_entropy = mass * ops.softplus(-margin) + spread
     values = _faded(cross_entropy, margin, gamma)
     if alpha is None:
         return values

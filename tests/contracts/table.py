@@ -22,6 +22,7 @@ class LossCase:
     bad_arguments: tuple[dict, ...]
     bad_shapes: tuple[tuple[tuple, tuple], ...]
     integer_labels: bool = True
+    over_classes: bool = False  # needs at least two units
 
     def __str__(self):
         return self.loss.__name__
@@ -90,6 +91,7 @@ LOSSES = (
         ),
         bad_arguments=(*_bad_focal, {"label_smoothing": -0.1}),
         bad_shapes=(((3,), (3, 3)), ((5, 1), (5, 3)), ((5, 3), (5, 4)), ((5,), (5, 1))),
+        over_classes=True,
     ),
     LossCase(
         duo.SparseCategoricalFocal,
@@ -104,6 +106,7 @@ LOSSES = (
         ),
         bad_arguments=(*_bad_focal, {"ignore_class": 0.5}),
         bad_shapes=(((3, 3), (3, 3)), ((5, 2), (5, 3)), ((4,), (5, 3)), ((5,), (5, 1))),
+        over_classes=True,
     ),
 )
 

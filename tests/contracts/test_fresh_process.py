@@ -26,7 +26,8 @@ for name in json.load(open("cases.json")):
         assert (model.loss.name, model.loss.dtype) == tuple(data["identity"]), name
     else:
         value = model(data["x"])
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(value), data["value"], rtol=1e-6, err_msg=name)
+    value = keras.ops.convert_to_numpy(value)
+    np.testing.assert_allclose(value, data["value"], rtol=1e-6, err_msg=name)
     print("same", name)
 """
 

@@ -1,4 +1,4 @@
-"""The contracts under test: each deliberately broken loss must break the promise named beside it."""
+"""The contracts under test: each deliberately broken loss must break the promise beside it."""
 
 from dataclasses import replace
 

@@ -1,0 +1,191 @@
+"""Handwritten digits with the pair: a learnable activation inside, a smoothed loss at the end.
+
+Trains the reference network 784-512-256-10 twice, with relu and categorical cross-entropy and with
+the pair of keras_duo, and compares them. Needs `pip install "keras-duo[examples]"`.
+"""
+
+import argparse
+import os
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import keras
+import matplotlib
+import numpy as np
+
+import keras_duo as duo
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+HOST = "https://storage.googleapis.com/cvdf-datasets"  # where TFDS downloads MNIST from
+
+
+def main():
+    """Load, train both variants, compare, save, reload."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", choices=["auto", "mnist", "digits"], default="auto")
+    parser.add_argument(
+        "--data-dir", default=os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    )
+    parser.add_argument("--out", type=Path, default=Path("out/mnist"))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    source, (x_train, y_train), (x_test, y_test) = load(args.data, Path(args.data_dir).expanduser())
+    print(f"Data: {source}, {len(x_train)} training and {len(x_test)} test images")
+    results = {}
+    for name, build in (("baseline", baseline), ("duo", pair)):
+        print(f"\n{name}: {build.__doc__}")
+        keras.utils.set_random_seed(args.seed)
+        model = build(x_train.shape[1])
+        start = time.perf_counter()
+        history = model.fit(
+            x_train, y_train, batch_size=128, epochs=args.epochs, validation_split=0.1
+        ).history
+        seconds = time.perf_counter() - start
+        accuracy = model.evaluate(x_test, y_test, batch_size=1000, verbose=0)[1]
+        results[name] = (model, history, 100 * (1 - accuracy), seconds)
+
+    print(f"\n{'':10}{'parameters':>12}{'test error':>12}{'training':>12}")
+    for name, (model, _, error, seconds) in results.items():
+        print(f"{name:10}{model.count_params():>12,}{error:>10.2f} %{seconds:>10.1f} s")
+
+    model, _, error, _ = results["duo"]
+    model.save(args.out / "duo.keras")
+    again = keras.saving.load_model(args.out / "duo.keras")
+    reloaded = 100 * (1 - again.evaluate(x_test, y_test, batch_size=1000, verbose=0)[1])
+    print(f"\nSaved, reloaded and evaluated again: {reloaded:.2f} % (before: {error:.2f} %)")
+    if reloaded != error:
+        raise SystemExit("The reloaded model differs from the saved one.")
+    draw_learning(results, args.out / "learning_curves.png")
+    draw_activations(model, args.out / "activations.png")
+    draw_confusion(model, x_test, y_test, args.out / "confusion.png")
+    print(f"Pictures and model: {args.out}")
+
+
+def baseline(features):
+    """The usual pair: relu + CategoricalCrossentropy."""
+    layers = [keras.layers.Dense(512, "relu"), keras.layers.Dense(256, "relu")]
+    return compiled(features, layers, keras.losses.CategoricalCrossentropy())
+
+
+def pair(features):
+    """The learned pair: LearnableActivation + CategoricalFocal with smoothed labels."""
+    layers = [
+        keras.layers.Dense(512),
+        duo.LearnableActivation("relu", axis=-1),
+        keras.layers.Dense(256),
+        duo.LearnableActivation("relu", axis=-1),
+    ]
+    return compiled(features, layers, duo.CategoricalFocal(gamma=0.0, label_smoothing=0.1))
+
+
+def compiled(features, hidden, loss):
+    """The reference network around the hidden layers and the loss of a variant."""
+    head = keras.layers.Dense(10, activation="softmax")
+    model = keras.Sequential([keras.Input((features,)), *hidden, head])
+    model.compile(keras.optimizers.Adam(), loss=loss, metrics=["accuracy"])
+    return model
+
+
+def load(data, folder):
+    """Source name, then (images, one-hot labels) for training and for testing."""
+    prepared = any(folder.glob("mnist/*/dataset_info.json"))
+    if data == "digits" or (data == "auto" and not prepared and not answers(HOST, seconds=3)):
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+
+        x, y = load_digits(return_X_y=True)  # 1,797 real 8x8 scans that come with scikit-learn
+        parts = train_test_split(x / 16, y, test_size=0.2, random_state=0, stratify=y)
+        source, (x_train, x_test, y_train, y_test) = "scikit-learn digits (bundled, 8x8)", parts
+    else:
+        import tensorflow_datasets as tfds
+
+        train, test = tfds.as_numpy(
+            tfds.load(
+                "mnist",
+                split=["train", "test"],
+                batch_size=-1,
+                as_supervised=True,
+                data_dir=folder,
+                download=not prepared,
+            )
+        )
+        source, (x_train, y_train), (x_test, y_test) = "TFDS mnist (28x28)", train, test
+        x_train, x_test = (x.reshape(len(x), -1) / 255 for x in (x_train, x_test))
+    return (
+        source,
+        (x_train.astype("float32"), keras.utils.to_categorical(y_train, 10)),
+        (x_test.astype("float32"), keras.utils.to_categorical(y_test, 10)),
+    )
+
+
+def answers(url, seconds):
+    """Whether a host answers in time; a name look-up without a network can take far longer."""
+    found = threading.Event()
+
+    def ask():
+        try:
+            urllib.request.urlopen(url, timeout=seconds).close()  # noqa: S310
+        except urllib.error.HTTPError:
+            pass  # an answer all the same
+        except OSError:
+            return
+        found.set()
+
+    threading.Thread(target=ask, daemon=True).start()
+    return found.wait(seconds)
+
+
+def draw_learning(results, path):
+    """Validation error and training loss per epoch, both variants."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for name, (_, history, _, _) in results.items():
+        epochs = np.arange(1, len(history["loss"]) + 1)
+        left.plot(epochs, 100 * (1 - np.array(history["val_accuracy"])), marker="o", label=name)
+        right.plot(epochs, history["loss"], marker="o", label=name)
+    left.set(xlabel="epoch", ylabel="validation error in %", title="Error")
+    right.set(xlabel="epoch", ylabel="training loss (each its own)", title="Loss", yscale="log")
+    left.legend()
+    right.legend()
+    figure.savefig(path, dpi=120)
+
+
+def draw_activations(model, path):
+    """The learned a * relu(x) + b of every tenth channel, beside relu."""
+    learned = [layer for layer in model.layers if isinstance(layer, duo.LearnableActivation)]
+    figure, axes = plt.subplots(1, len(learned), figsize=(10, 4), layout="constrained")
+    x = np.linspace(-3, 3, 121, dtype="float32")
+    for axis, layer in zip(axes, learned, strict=True):
+        channels = layer.scale.shape[0]
+        curves = keras.ops.convert_to_numpy(layer(np.repeat(x[:, None], channels, 1)))
+        axis.plot(x, curves[:, ::10], color="tab:blue", alpha=0.25, linewidth=0.8)
+        axis.plot([], [], color="tab:blue", label=f"every 10th of {channels} channels")
+        axis.plot(x, np.maximum(x, 0), color="black", linestyle="--", label="relu")
+        axis.set(xlabel="input", ylabel="output", title=layer.name)
+        axis.legend()
+    figure.savefig(path, dpi=120)
+
+
+def draw_confusion(model, x, y, path):
+    """Which digit was taken for which."""
+    predicted = model.predict(x, batch_size=1000, verbose=0).argmax(-1)
+    counts = np.zeros((10, 10), int)
+    np.add.at(counts, (y.argmax(-1), predicted), 1)
+    figure, axis = plt.subplots(figsize=(6, 5.5), layout="constrained")
+    axis.imshow(counts - np.diag(np.diag(counts)), cmap="Reds")
+    for row, column in np.ndindex(10, 10):
+        axis.text(column, row, counts[row, column], ha="center", va="center", fontsize=8)
+    axis.set(xlabel="predicted digit", ylabel="true digit", title="Test images (colour: mistakes)")
+    axis.set(xticks=range(10), yticks=range(10))
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
