@@ -3,6 +3,18 @@
 from keras_duo import activations, losses
 from keras_duo._version import __version__
 from keras_duo.activations import *  # noqa: F403
+from keras_duo.check import Finding, check
 from keras_duo.losses import *  # noqa: F403
+from keras_duo.pairs import Pair, recommend
 
-__all__ = ["__version__", "activations", "losses", *activations.__all__, *losses.__all__]
+__all__ = [
+    "Finding",
+    "Pair",
+    "__version__",
+    "activations",
+    "check",
+    "losses",
+    "recommend",
+    *activations.__all__,
+    *losses.__all__,
+]

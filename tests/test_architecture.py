@@ -15,8 +15,8 @@ LAYERS = (
     {"_version", "_register", "_validate", "_serialize"},
     {"activations", "losses"},
     {"layers", "models"},
-    {"pairs"},
-    {"_output_end", "check", "monitor", "plots"},
+    {"_pair_table", "pairs"},
+    {"_output_end", "_check_rules", "check", "monitor", "plots"},
 )
 # An optional dependency, and the module that may need it.
 OPTIONAL = {"matplotlib": {"plots"}, "tensorflow": {"losses", "models"}}

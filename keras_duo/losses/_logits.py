@@ -17,7 +17,7 @@ def binary_logits(y_pred: Any, from_logits: bool) -> Any:
     scores, are_logits = _scores(y_pred, from_logits, "sigmoid")
     if are_logits:
         return scores
-    return _log(ops.clip(scores, 0.0, 1.0)) - _log(1.0 - scores)
+    return _log(scores) - _log(1.0 - scores)
 
 
 def categorical_logits(y_pred: Any, from_logits: bool) -> Any:
