@@ -79,9 +79,9 @@ def pair(features):
     """The learned pair: LearnableActivation + CategoricalFocal with smoothed labels."""
     layers = [
         keras.layers.Dense(512),
-        duo.LearnableActivation("relu", axis=-1),
+        duo.LearnableActivation("gelu", axis=-1),
         keras.layers.Dense(256),
-        duo.LearnableActivation("relu", axis=-1),
+        duo.LearnableActivation("gelu", axis=-1),
     ]
     return compiled(features, layers, duo.CategoricalFocal(gamma=0.0, label_smoothing=0.1))
 
@@ -158,7 +158,7 @@ def draw_learning(results, path):
 
 
 def draw_activations(model, path):
-    """The learned a * relu(x) + b of every tenth channel, beside relu."""
+    """The learned a * gelu(x) + b of every tenth channel, beside gelu."""
     learned = [layer for layer in model.layers if isinstance(layer, duo.LearnableActivation)]
     figure, axes = plt.subplots(1, len(learned), figsize=(10, 4), layout="constrained")
     x = np.linspace(-3, 3, 121, dtype="float32")
@@ -167,7 +167,7 @@ def draw_activations(model, path):
         curves = keras.ops.convert_to_numpy(layer(np.repeat(x[:, None], channels, 1)))
         axis.plot(x, curves[:, ::10], color="tab:blue", alpha=0.25, linewidth=0.8)
         axis.plot([], [], color="tab:blue", label=f"every 10th of {channels} channels")
-        axis.plot(x, np.maximum(x, 0), color="black", linestyle="--", label="relu")
+        axis.plot(x, keras.activations.gelu(x), color="black", linestyle="--", label="gelu")
         axis.set(xlabel="input", ylabel="output", title=layer.name)
         axis.legend()
     figure.savefig(path, dpi=120)

@@ -1,9 +1,10 @@
-"""Activations from identifiers and from saved configs.
+"""Activations and losses from identifiers and from saved configs.
 
 A config may come from a file of unknown origin. Keras resolves almost any of its exported functions
 from one (`keras.config.set_floatx` as an activation), so what is accepted here is listed.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -40,9 +41,41 @@ def activation_from_config(config: Any) -> Any:
     )
 
 
-def _is_trusted(config: dict[str, Any]) -> bool:
+def loss_to_config(loss: keras.losses.Loss) -> dict[str, Any]:
+    """What `loss_from_config` reads, with the arguments that Keras' own `get_config` leaves out.
+
+    Keras 3.15 forgets the dtype of every loss, and arguments such as the delta of Huber.
+    """
+    config = keras.saving.serialize_keras_object(loss)
+    known = inspect.signature(type(loss)).parameters
+    kept = {"dtype": loss.dtype, **getattr(loss, "_fn_kwargs", {})}
+    forgotten = {
+        name: value
+        for name, value in kept.items()
+        if name in known and name not in config["config"] and _is_plain(value)
+    }
+    return {**config, "config": {**config["config"], **forgotten}}
+
+
+def loss_from_config(config: Any) -> keras.losses.Loss:
+    """A loss that Keras exports or that is registered."""
+    if isinstance(config, dict) and _is_trusted(config, "keras.losses"):
+        loss = keras.saving.deserialize_keras_object(config)
+        if isinstance(loss, keras.losses.Loss):
+            return loss
+    raise ValueError(
+        "`losses` in a saved config must hold losses of Keras, or losses registered with "
+        f"`keras.saving.register_keras_serializable`. Received: {config!r}"
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _is_trusted(config: dict[str, Any], module: str = "keras.layers") -> bool:
     class_name = config.get("class_name")
     name = config.get("config") if class_name == "function" else config.get("registered_name")
     if isinstance(name, str) and keras.saving.get_registered_object(name) is not None:
         return True
-    return config.get("module") == "keras.layers" and isinstance(class_name, str)
+    return config.get("module") == module and isinstance(class_name, str)

@@ -159,7 +159,7 @@ def _output_findings(where: str, tensor: Any, given: Any, alone: bool) -> Iterat
         yield _general("unknown-output", f"{where} (layer {error.where!r})", reason=error)
         return
     where, shape = f"{where} (layer {end.where!r})", tuple(tensor.shape)
-    for loss in losses:
+    for loss in [part for loss in losses for part in _parts(loss)]:
         facts = _loss_facts(loss)
         if facts is None:
             reason = f"The loss {_short(loss)} is not one that `check` knows"
@@ -252,6 +252,13 @@ def _loss_facts(loss: Any) -> LossFacts | None:
     config = loss.get_config()
     from_logits, axis = bool(config.get("from_logits", False)), config.get("axis", -1)
     return LossFacts(type(loss).__name__, family, from_logits, axis if family != "other" else -1)
+
+
+def _parts(loss: Any) -> list:
+    """The losses that a MultiObjective is made of, or the loss itself."""
+    if type(loss) is not duo_losses.MultiObjective:
+        return [loss]
+    return [part for whole in loss.losses for part in _parts(whole)]
 
 
 def _is_list(loss: Any) -> bool:

@@ -133,6 +133,14 @@ MATRIX = [
     (1, "tanh", BINARY_LOGITS, ["bounded-logits"]),
     (3, "tanh", CATEGORICAL_LOGITS, ["bounded-logits"]),
     (3, "sigmoid", CATEGORICAL, ["sigmoid-single-label"]),
+    # The parts of a MultiObjective, each for itself.
+    (1, "sigmoid", {"objective": keras_duo.MultiObjective([keras_duo.Focal(), "LogCosh"])}, []),
+    (
+        1,
+        None,
+        {"objective": keras_duo.MultiObjective(["LogCosh", keras_duo.Focal()])},
+        ["logits-as-probabilities"],
+    ),
 ]
 CASES = [
     pytest.param(units, activation, loss, expected, id=f"{units}-{activation}-{spelling}")

@@ -8,10 +8,13 @@ from keras_duo.losses.focal import (
     focal_loss,
     sparse_categorical_focal_loss,
 )
+from keras_duo.losses.multi_objective import LossMean, MultiObjective
 
 __all__ = [
     "CategoricalFocal",
     "Focal",
+    "LossMean",
+    "MultiObjective",
     "SparseCategoricalFocal",
     "categorical_focal_loss",
     "focal_loss",

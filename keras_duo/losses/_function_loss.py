@@ -43,8 +43,6 @@ class FunctionLoss(keras.losses.Loss):
             setattr(self, key, value)
         self._policy_name = policy.name
         self._compute_dtype = keras.backend.result_type(policy.compute_dtype, "float32")
-        self._reduce = _Given(name=name, reduction=reduction, dtype=self._compute_dtype)
-        self._weigh = _Given(name=name, reduction="none", dtype=self._compute_dtype)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         with keras.name_scope(self.name):
@@ -57,7 +55,7 @@ class FunctionLoss(keras.losses.Loss):
             if weights is not None:
                 labels, output = self._blank(labels, output, weights)
             values = self.call(labels, output)
-            return self._reduce(values, values, weights)
+            return self._given(self.reduction)(values, values, weights)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """One value an example: shape of `y_pred` without the axis that the loss reduces."""
@@ -78,6 +76,9 @@ class FunctionLoss(keras.losses.Loss):
     def _arguments(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in parameters_of(self.function)}
 
+    def _given(self, reduction: str | None) -> "_Given":
+        return _Given(name=self.name, reduction=reduction, dtype=self._compute_dtype)
+
     def _labels(self, y_true: Any) -> Any:
         labels = ops.convert_to_tensor(y_true)
         if keras.backend.is_float_dtype(keras.backend.standardize_dtype(labels.dtype)):
@@ -96,7 +97,7 @@ class FunctionLoss(keras.losses.Loss):
         if not hasattr(y_pred, "_keras_mask") and keras.backend.backend() != "jax":
             return None
         ones = self._ones(output)
-        mask = self._weigh(ones, y_pred)
+        mask = self._given("none")(ones, y_pred)
         if mask is ones:
             return None
         if len(mask.shape) != len(ones.shape):

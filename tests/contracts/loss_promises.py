@@ -20,7 +20,7 @@ def promise(function):
 
 
 def losses(case, **kwargs):
-    return [case.loss(**variant, **kwargs) for variant in case.variants]
+    return [case.make(**variant, **kwargs) for variant in case.variants]
 
 
 def values(loss, case, y_pred=None, y_true=None):
@@ -154,8 +154,8 @@ def computes_in_float32_or_wider(case):
         for dtype in ("float16", "bfloat16", "float32"):
             y_pred = ops.cast(case.y_pred, dtype)
             wide = ops.cast(y_pred, "float32")
-            exact = numpy(case.loss.function(case.y_true, wide, **variant))
-            for loss in (case.loss(**variant), case.loss(**variant, dtype=dtype)):
+            exact = numpy(case.direct(case.y_true, wide, **variant))
+            for loss in (case.make(**variant), case.make(**variant, dtype=dtype)):
                 result = values(loss, case, y_pred)
                 assert keras.backend.standardize_dtype(result.dtype) == "float32"
                 assert_same(numpy(result), exact)
@@ -163,7 +163,7 @@ def computes_in_float32_or_wider(case):
                 assert np.isfinite(slope).all()
                 assert (slope != 0).any()
         if has_float64():
-            result = values(case.loss(**variant, dtype="float64"), case, case.y_pred)
+            result = values(case.make(**variant, dtype="float64"), case, case.y_pred)
             assert keras.backend.standardize_dtype(result.dtype) == "float64"
 
 
@@ -172,7 +172,7 @@ def a_mean_over_many_half_precision_values_is_finite(case):
     shape = (70_000, *case.y_pred.shape[2:])
     y_pred = ops.cast(np.broadcast_to(case.y_pred[0, 0], shape), "float16")
     y_true = np.broadcast_to(case.y_true[0, 0], (70_000, *case.y_true.shape[2:]))
-    loss = case.loss(dtype="float16")
+    loss = case.make(dtype="float16")
     single = numpy(loss(y_true[:1], y_pred[:1]))
     assert_same(numpy(loss(y_true, y_pred)), single, rtol=1e-4)
 
@@ -198,7 +198,7 @@ def keeps_class_ids_exact(case):
     y_pred = np.zeros((1, 2052), "float32")
     y_pred[0, 2049] = 5.0
     for dtype in ("bfloat16", "float16", "float32"):
-        loss = case.loss(from_logits=True, dtype=dtype)
+        loss = case.make(from_logits=True, dtype=dtype)
         right, wrong = numpy(loss(np.array([2049]), y_pred)), numpy(loss(np.array([2048]), y_pred))
         assert right < wrong
 
@@ -232,15 +232,15 @@ def holds_every_argument_in_its_config(case):
         assert_same(numpy(values(again, case)), numpy(values(loss, case)))
     for variant in case.variants:
         for key, value in variant.items():
-            kept = case.loss(**variant).get_config()[key]
+            kept = case.make(**variant).get_config()[key]
             assert kept == (tuple(value) if isinstance(value, list) else value)
 
 
 @promise
 def equals_its_function(case):
     for variant in case.variants:
-        direct = case.loss.function(case.y_true, case.y_pred.astype("float32"), **variant)
-        assert_same(numpy(values(case.loss(**variant), case)), numpy(direct))
+        direct = case.direct(case.y_true, case.y_pred.astype("float32"), **variant)
+        assert_same(numpy(values(case.make(**variant), case)), numpy(direct))
 
 
 @promise
@@ -313,9 +313,9 @@ def refuses_bad_arguments_by_name(case):
     for arguments in case.bad_arguments:
         (name,) = arguments
         with pytest.raises(ValueError, match=f"`{name}`.*Received"):
-            case.loss(**arguments)
+            case.make(**arguments)
     with pytest.raises(TypeError, match="no_such_argument"):
-        case.loss(no_such_argument=1)
+        case.make(no_such_argument=1)
 
 
 @promise
@@ -331,7 +331,7 @@ def never_broadcasts(case):
 def aligns_a_trailing_axis_of_one(case):
     if case.y_true.shape == case.y_pred.shape:
         return _aligns_elementwise(case)
-    loss = case.loss()
+    loss = case.make()
     y_pred = case.y_pred.astype("float32")
     expected = numpy(loss(case.y_true, y_pred))
     return assert_same(numpy(loss(case.y_true[..., None], y_pred)), expected)
@@ -341,11 +341,11 @@ def _aligns_elementwise(case):
     half = np.full((4, 1), 0.5, "float32")
     if case.over_classes:
         with pytest.raises(ValueError, match="at least 2"):
-            case.loss()(np.ones((4, 1)), half)
+            case.make()(np.ones((4, 1)), half)
         return
-    column = case.loss(reduction="none")(np.ones((4, 1)), half)
+    column = case.make(reduction="none")(np.ones((4, 1)), half)
     for true_shape, pred_shape in (((4,), (4, 1)), ((4, 1), (4,)), ((4,), (4,))):
-        result = case.loss(reduction="none")(
+        result = case.make(reduction="none")(
             np.ones(true_shape), np.full(pred_shape, 0.5, "float32")
         )
         assert_same(numpy(result), numpy(column))

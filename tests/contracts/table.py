@@ -1,10 +1,14 @@
 """One line for each public class; every promise runs over every line."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 import keras_duo as duo
+from tests.backend import has_float64
+
+WIDEST = "float64" if has_float64() else "float32"
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,15 @@ class LossCase:
     bad_shapes: tuple[tuple[tuple, tuple], ...]
     integer_labels: bool = True
     over_classes: bool = False  # needs at least two units
+    required: dict = field(default_factory=dict)  # arguments without a default
+    function: Callable | None = None  # where the class does not name its function itself
+
+    def make(self, **arguments):
+        return self.loss(**{**self.required, **arguments})
+
+    @property
+    def direct(self):
+        return self.function or self.loss.function
 
     def __str__(self):
         return self.loss.__name__
@@ -107,6 +120,35 @@ LOSSES = (
         bad_arguments=(*_bad_focal, {"ignore_class": 0.5}),
         bad_shapes=(((3, 3), (3, 3)), ((5, 2), (5, 3)), ((4,), (5, 3)), ((5,), (5, 1))),
         over_classes=True,
+    ),
+)
+
+LOSSES += (
+    LossCase(
+        duo.MultiObjective,
+        _binary,
+        _probabilities,
+        required={
+            # The parts compute in their own dtype; the gradient promise needs it to be the widest.
+            "losses": [
+                duo.Focal(gamma=0.0, dtype=WIDEST),
+                duo.Focal(gamma=2.0, label_smoothing=0.2, dtype=WIDEST),
+            ]
+        },
+        function=lambda y_true, y_pred, weights=(0.5, 0.5): (
+            weights[0] * duo.focal_loss(y_true, y_pred, gamma=0.0)
+            + weights[1] * duo.focal_loss(y_true, y_pred, gamma=2.0, label_smoothing=0.2)
+        ),
+        variants=({}, {"weights": [0.75, 0.25]}),
+        bad_arguments=(
+            {"losses": []},
+            {"losses": ["no such loss"]},
+            {"weights": [1.0, -1.0]},
+            {"weights": [0.0, 0.0]},
+            {"weighting": "softmax"},
+            {"reduction": "average"},
+        ),
+        bad_shapes=(((5,), (5, 3)), ((5, 1), (5, 3)), ((5, 3), (5, 4)), ((), ())),
     ),
 )
 
