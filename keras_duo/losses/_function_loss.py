@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import keras
@@ -35,7 +36,14 @@ class FunctionLoss(keras.losses.Loss):
         cls.__init__ = _constructor(function)  # type: ignore[method-assign]
         cls.__doc__ = f"{inspect.getdoc(cls)}\n\n`{function.__name__}`: {inspect.getdoc(function)}"
 
-    def __init__(self, reduction: str | None, name: str | None, dtype: Any, **arguments: Any):
+    def __init__(
+        self,
+        *,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: Any = None,
+        **arguments: Any,
+    ) -> None:
         policy = keras.dtype_policies.get(dtype or keras.config.floatx())
         name = name or _snake_case(type(self).__name__)
         super().__init__(name=name, reduction=reduction, dtype=policy)
@@ -46,16 +54,20 @@ class FunctionLoss(keras.losses.Loss):
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         with keras.name_scope(self.name):
-            labels, output = self._labels(y_true), self._output(y_pred)
-            counted = self.valid(labels, output)
-            mask = self._mask(output, y_pred)
-            if mask is not None:
-                counted = mask if counted is None else ops.logical_and(mask, counted)
-            weights = self._weights(output, counted, sample_weight)
-            if weights is not None:
-                labels, output = self._blank(labels, output, weights)
-            values = self.call(labels, output)
-            return self._given(self.reduction)(values, values, weights)
+            values, weights = self.weighted(y_true, y_pred, sample_weight)
+            return _given(self.reduction, self._compute_dtype)(values, values, weights)
+
+    def weighted(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[Any, Any]:
+        """The values before they are reduced, and one weight a value; None where all weigh 1."""
+        labels, output = self._labels(y_true), self._output(y_pred)
+        counted = self.valid(labels, output)
+        mask = self._mask(output, y_pred)
+        if mask is not None:
+            counted = mask if counted is None else ops.logical_and(mask, counted)
+        weights = self._weights(output, counted, sample_weight)
+        if weights is not None:
+            labels, output = self._blank(labels, output, weights)
+        return self.call(labels, output), weights
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """One value an example: shape of `y_pred` without the axis that the loss reduces."""
@@ -76,9 +88,6 @@ class FunctionLoss(keras.losses.Loss):
     def _arguments(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in parameters_of(self.function)}
 
-    def _given(self, reduction: str | None) -> "_Given":
-        return _Given(name=self.name, reduction=reduction, dtype=self._compute_dtype)
-
     def _labels(self, y_true: Any) -> Any:
         labels = ops.convert_to_tensor(y_true)
         if keras.backend.is_float_dtype(keras.backend.standardize_dtype(labels.dtype)):
@@ -97,7 +106,7 @@ class FunctionLoss(keras.losses.Loss):
         if not hasattr(y_pred, "_keras_mask") and keras.backend.backend() != "jax":
             return None
         ones = self._ones(output)
-        mask = self._given("none")(ones, y_pred)
+        mask = _given("none", self._compute_dtype)(ones, y_pred)
         if mask is ones:
             return None
         if len(mask.shape) != len(ones.shape):
@@ -149,6 +158,11 @@ class _Given(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return y_true
+
+
+@lru_cache(maxsize=None)
+def _given(reduction: str | None, dtype: str) -> _Given:
+    return _Given(reduction=reduction, dtype=dtype)
 
 
 def _constructor(function: Callable) -> Callable:

@@ -17,13 +17,13 @@ def binary_logits(y_pred: Any, from_logits: bool) -> Any:
     scores, are_logits = _scores(y_pred, from_logits, "sigmoid")
     if are_logits:
         return scores
-    return _log(scores) - _log(1.0 - scores)
+    return log_of(scores) - log_of(1.0 - scores)
 
 
 def categorical_logits(y_pred: Any, from_logits: bool) -> Any:
     """Log-probabilities of exclusive classes, up to a constant for each example."""
     scores, are_logits = _scores(y_pred, from_logits, "softmax")
-    return scores if are_logits else _log(scores)
+    return scores if are_logits else log_of(scores)
 
 
 def _scores(y_pred: Any, from_logits: bool, activation: str) -> tuple[Any, bool]:
@@ -39,6 +39,7 @@ def _scores(y_pred: Any, from_logits: bool, activation: str) -> tuple[Any, bool]
     return ops.cast(scores, wide), from_logits or cached is not None
 
 
-def _log(probability: Any) -> Any:
+def log_of(probability: Any) -> Any:
+    """Logarithm, of 0 that of the smallest normal number; the gradient there is 0."""
     tiny = float(np.finfo(backend.standardize_dtype(probability.dtype)).tiny)
     return ops.log(ops.maximum(probability, tiny))

@@ -25,7 +25,7 @@ from keras_duo._validate import (
     validated,
 )
 from keras_duo.losses._function_loss import FunctionLoss
-from keras_duo.losses._logits import binary_logits, categorical_logits
+from keras_duo.losses._logits import binary_logits, categorical_logits, log_of
 
 Gamma = Annotated[float, number(at_least=0)]
 Balance = Annotated[
@@ -37,8 +37,7 @@ Flag = Annotated[bool, flag()]
 Axis = Annotated[int, integer()]
 ClassId = Annotated[int | None, optional(integer())]
 
-# Stands for log(0): finite, so that 0 * log(0) is 0, and below every float32 logit in use.
-_LOG_ZERO = -1e38
+_LOWEST = -1e38  # below every float32 logit in use, and finite
 
 
 @validated
@@ -143,20 +142,24 @@ def categorical_focal_loss(
     axis = known_axis(axis, len(logits.shape))
     classes = _class_count(logits, axis)
 
-    right = ops.logsumexp(logits + _log_weight(label), axis=axis)
-    wrong = ops.logsumexp(logits + _log_weight(1.0 - label), axis=axis)
+    mass = ops.sum(label, axis=axis)
+    softness = ops.sum(label * (1.0 - label), axis=axis)
+    hard = ops.logical_and(ops.equal(softness, 0.0), ops.equal(mass, 1.0))
+    is_label = ops.logical_and(ops.expand_dims(hard, axis), ops.equal(label, 1.0))
+    shifted, exp_others = _against_others(logits, is_label, axis)
+
+    # Log-sum-exp of the logits, weighted by the label and by what the label leaves to the others.
+    score = ops.sum(label * shifted, axis=axis)
+    right = ops.where(hard, score, log_of(ops.sum(label * exp_others, axis=axis)))
+    wrong = log_of(ops.sum((1.0 - label) * exp_others, axis=axis))
     margin = right - wrong
-    target = label
     if label_smoothing:
         target = label * (1.0 - label_smoothing) + label_smoothing / classes
-    mass = ops.sum(target, axis=axis)
-    # log-sum-exp over all classes is `right` + softplus(-margin): nothing near-equal to subtract.
-    spread = ops.sum(target * (ops.expand_dims(right, axis) - logits), axis=axis)
-    if not label_smoothing:
-        # For a hard label the spread is 0 and so is its gradient, but only as a sum: 1 - 1 beside a
-        # slope of 1e-9 would leave nothing of the slope.
-        hard = ops.logical_and(ops.equal(ops.max(label, axis=axis), 1.0), ops.equal(mass, 1.0))
-        spread = ops.where(hard, 0.0, spread)
+        spread = mass * right - ops.sum(target * shifted, axis=axis)
+    else:
+        # 0 for a hard label. Its gradient is 0 as well, but only as a sum: 1 - 1 beside a slope of
+        # 1e-9 would leave nothing of the slope.
+        spread = ops.where(hard, 0.0, mass * right - score)
     cross_entropy = mass * ops.softplus(-margin) + spread
     values = _faded(cross_entropy, margin, gamma)
     if alpha is None:
@@ -218,8 +221,9 @@ def sparse_categorical_focal_loss(
     )
     is_label = ops.equal(ops.expand_dims(ids, axis), every_class)
 
-    right = ops.sum(ops.where(is_label, logits, 0.0), axis=axis)
-    wrong = ops.logsumexp(ops.where(is_label, _LOG_ZERO, logits), axis=axis)
+    shifted, exp_others = _against_others(logits, is_label, axis)
+    right = ops.sum(ops.where(is_label, shifted, 0.0), axis=axis)
+    wrong = log_of(ops.sum(ops.where(is_label, 0.0, exp_others), axis=axis))
     known = ops.logical_and(ids >= 0, ids < classes)
     margin = ops.where(known, right - wrong, float("nan"))
     values = _faded(ops.softplus(-margin), margin, gamma)
@@ -283,9 +287,15 @@ def _binary_margin(label: Any, logits: Any) -> Any:
     return ops.where(hard, ops.where(label > 0.5, logits, -logits), softened)
 
 
-def _log_weight(weight: Any) -> Any:
-    positive = weight > 0
-    return ops.where(positive, ops.log(ops.where(positive, weight, 1.0)), _LOG_ZERO)
+def _against_others(logits: Any, is_label: Any, axis: int) -> tuple[Any, Any]:
+    """The logits less the largest one that is not the label's, and their exponentials.
+
+    None of those overflows, and their sum over the others never underflows: the exponential of the
+    label itself, which could do either, is left out (it reads 1).
+    """
+    largest = ops.max(ops.where(is_label, _LOWEST, logits), axis=axis, keepdims=True)
+    shifted = logits - ops.stop_gradient(largest)
+    return shifted, ops.exp(ops.where(is_label, 0.0, shifted))
 
 
 def _class_count(logits: Any, axis: int) -> Any:
