@@ -5,23 +5,26 @@ the pair of keras_duo, and compares them. Needs `pip install "keras-duo[examples
 """
 
 import argparse
+import contextlib
 import os
 import threading
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
 import keras
 import matplotlib
 import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 import keras_duo as duo
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-HOST = "https://storage.googleapis.com/cvdf-datasets"  # where TFDS downloads MNIST from
+# The first file that TFDS downloads for MNIST.
+HOST = "https://storage.googleapis.com/cvdf-datasets/mnist/t10k-labels-idx1-ubyte.gz"
 
 
 def main():
@@ -63,9 +66,7 @@ def main():
     print(f"\nSaved, reloaded and evaluated again: {reloaded:.2f} % (before: {error:.2f} %)")
     if reloaded != error:
         raise SystemExit("The reloaded model differs from the saved one.")
-    draw_learning(results, args.out / "learning_curves.png")
-    draw_activations(model, args.out / "activations.png")
-    draw_confusion(model, x_test, y_test, args.out / "confusion.png")
+    draw(results, x_test, y_test, args.out)
     print(f"Pictures and model: {args.out}")
 
 
@@ -98,32 +99,25 @@ def load(data, folder):
     """Source name, then (images, one-hot labels) for training and for testing."""
     prepared = any(folder.glob("mnist/*/dataset_info.json"))
     if data == "digits" or (data == "auto" and not prepared and not answers(HOST, seconds=3)):
-        from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
-
         x, y = load_digits(return_X_y=True)  # 1,797 real 8x8 scans that come with scikit-learn
-        parts = train_test_split(x / 16, y, test_size=0.2, random_state=0, stratify=y)
-        source, (x_train, x_test, y_train, y_test) = "scikit-learn digits (bundled, 8x8)", parts
-    else:
-        import tensorflow_datasets as tfds
-
-        train, test = tfds.as_numpy(
-            tfds.load(
-                "mnist",
-                split=["train", "test"],
-                batch_size=-1,
-                as_supervised=True,
-                data_dir=folder,
-                download=not prepared,
-            )
+        x_train, x_test, y_train, y_test = train_test_split(
+            x / 16, y, test_size=0.2, random_state=0, stratify=y
         )
-        source, (x_train, y_train), (x_test, y_test) = "TFDS mnist (28x28)", train, test
+        source = "scikit-learn digits (bundled, 8x8)"
+    else:
+        import tensorflow_datasets as tfds  # slow to import, and only needed here
+
+        options = {"batch_size": -1, "as_supervised": True, "download": not prepared}
+        (x_train, y_train), (x_test, y_test) = tfds.as_numpy(
+            tfds.load("mnist", split=["train", "test"], data_dir=folder, **options)
+        )
         x_train, x_test = (x.reshape(len(x), -1) / 255 for x in (x_train, x_test))
-    return (
-        source,
-        (x_train.astype("float32"), keras.utils.to_categorical(y_train, 10)),
-        (x_test.astype("float32"), keras.utils.to_categorical(y_test, 10)),
+        source = "TFDS mnist (28x28)"
+    train, test = (
+        (x.astype("float32"), keras.utils.to_categorical(y, 10))
+        for x, y in ((x_train, y_train), (x_test, y_test))
     )
+    return source, train, test
 
 
 def answers(url, seconds):
@@ -131,20 +125,16 @@ def answers(url, seconds):
     found = threading.Event()
 
     def ask():
-        try:
-            urllib.request.urlopen(url, timeout=seconds).close()  # noqa: S310
-        except urllib.error.HTTPError:
-            pass  # an answer all the same
-        except OSError:
-            return
-        found.set()
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(url, timeout=seconds).close()
+            found.set()
 
     threading.Thread(target=ask, daemon=True).start()
     return found.wait(seconds)
 
 
-def draw_learning(results, path):
-    """Validation error and training loss per epoch, both variants."""
+def draw(results, x_test, y_test, folder):
+    """Learning curves, learned activations and the confusion matrix, as PNGs."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for name, (_, history, _, _) in results.items():
         epochs = np.arange(1, len(history["loss"]) + 1)
@@ -154,11 +144,9 @@ def draw_learning(results, path):
     right.set(xlabel="epoch", ylabel="training loss (each its own)", title="Loss", yscale="log")
     left.legend()
     right.legend()
-    figure.savefig(path, dpi=120)
+    figure.savefig(folder / "learning_curves.png", dpi=120)
 
-
-def draw_activations(model, path):
-    """The learned a * gelu(x) + b of every tenth channel, beside gelu."""
+    model = results["duo"][0]
     learned = [layer for layer in model.layers if isinstance(layer, duo.LearnableActivation)]
     figure, axes = plt.subplots(1, len(learned), figsize=(10, 4), layout="constrained")
     x = np.linspace(-3, 3, 121, dtype="float32")
@@ -170,21 +158,20 @@ def draw_activations(model, path):
         axis.plot(x, keras.activations.gelu(x), color="black", linestyle="--", label="gelu")
         axis.set(xlabel="input", ylabel="output", title=layer.name)
         axis.legend()
-    figure.savefig(path, dpi=120)
+    figure.savefig(folder / "activations.png", dpi=120)
 
-
-def draw_confusion(model, x, y, path):
-    """Which digit was taken for which."""
-    predicted = model.predict(x, batch_size=1000, verbose=0).argmax(-1)
+    predicted = model.predict(x_test, batch_size=1000, verbose=0).argmax(-1)
     counts = np.zeros((10, 10), int)
-    np.add.at(counts, (y.argmax(-1), predicted), 1)
+    np.add.at(counts, (y_test.argmax(-1), predicted), 1)
     figure, axis = plt.subplots(figsize=(6, 5.5), layout="constrained")
-    axis.imshow(counts - np.diag(np.diag(counts)), cmap="Reds")
+    mistakes = counts - np.diag(np.diag(counts))
+    axis.imshow(mistakes, cmap="Reds")
     for row, column in np.ndindex(10, 10):
-        axis.text(column, row, counts[row, column], ha="center", va="center", fontsize=8)
+        color = "white" if mistakes[row, column] > 0.6 * mistakes.max() else "black"
+        axis.text(column, row, counts[row, column], ha="center", va="center", color=color)
     axis.set(xlabel="predicted digit", ylabel="true digit", title="Test images (colour: mistakes)")
     axis.set(xticks=range(10), yticks=range(10))
-    figure.savefig(path, dpi=120)
+    figure.savefig(folder / "confusion.png", dpi=120)
 
 
 if __name__ == "__main__":
