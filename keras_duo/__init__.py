@@ -1,10 +1,12 @@
 """The pair that decides what a network learns: the activation inside it and the loss at its end."""
 
-from keras_duo import activations, losses
+from keras_duo import activations, layers, losses, metrics
 from keras_duo._version import __version__
 from keras_duo.activations import *  # noqa: F403
 from keras_duo.check import Finding, check
+from keras_duo.layers import *  # noqa: F403
 from keras_duo.losses import *  # noqa: F403
+from keras_duo.metrics import *  # noqa: F403
 from keras_duo.pairs import Pair, recommend
 
 __all__ = [
@@ -13,8 +15,12 @@ __all__ = [
     "__version__",
     "activations",
     "check",
+    "layers",
     "losses",
+    "metrics",
     "recommend",
     *activations.__all__,
+    *layers.__all__,
     *losses.__all__,
+    *metrics.__all__,
 ]

@@ -8,7 +8,17 @@ from typing import NamedTuple
 
 from keras import losses, metrics
 
-from keras_duo.losses import CategoricalFocal, Focal, SparseCategoricalFocal
+from keras_duo.losses import (
+    LSGAN,
+    CategoricalFocal,
+    CIoU,
+    Focal,
+    GIoU,
+    Quantile,
+    SparseCategoricalFocal,
+    Wasserstein,
+)
+from keras_duo.metrics import PinballLoss
 
 
 @dataclass(frozen=True)
@@ -163,6 +173,52 @@ _HUBER = replace(
     residual_gradient=False,
 )
 
+_QUANTILE = replace(
+    _SQUARED,
+    make_loss=partial(Quantile, quantiles=0.5),
+    why="The best output is the quantile of the labels, not their mean. For several quantiles that "
+    "must not cross, use QuantileHead in place of the linear layer.",
+    source="Koenker and Bassett, Regression Quantiles, 1978, doi:10.2307/1913643",
+    residual_gradient=False,
+)
+_ABSOLUTE = replace(
+    _QUANTILE,
+    make_loss=partial(losses.MeanAbsoluteError),
+    why="The best output is the median of the labels: twice the loss of the quantile 0.5.",
+)
+_CIOU = replace(
+    _SQUARED,
+    make_loss=partial(CIoU),
+    labels="boxes: left, top, right, bottom",
+    why="It measures the overlap that detection is judged by, whatever the size of the box, and "
+    "still pulls where the boxes do not meet: centres together, then shapes alike.",
+    source="Zheng et al., Distance-IoU Loss, 2019, arXiv:1911.08287",
+    residual_gradient=False,
+)
+_GIOU = replace(
+    _CIOU,
+    make_loss=partial(GIoU),
+    why="It measures the overlap that detection is judged by, whatever the size of the box, and "
+    "still pulls where the boxes do not meet, by the empty part of their hull.",
+    source="Rezatofighi et al., Generalized Intersection over Union, 2019, arXiv:1902.09630",
+)
+_LSGAN = replace(
+    _SQUARED,
+    make_loss=partial(LSGAN),
+    labels="1 for real, 0 for fake",
+    why="The gradient of the score grows with its distance from the target, so that fakes that are "
+    "far from real ones still move.",
+    source="Mao et al., Least Squares Generative Adversarial Networks, 2016, arXiv:1611.04076",
+)
+_WASSERSTEIN = replace(
+    _LSGAN,
+    make_loss=partial(Wasserstein),
+    why="The difference of the scores estimates a distance between real and fake that has a "
+    "gradient everywhere. The critic must be kept Lipschitz, as by a gradient penalty.",
+    source="Arjovsky et al., Wasserstein GAN, 2017, arXiv:1701.07875",
+    residual_gradient=False,
+)
+
 _ACCURACY = partial(metrics.BinaryAccuracy, threshold=0.5)
 _ROC = partial(metrics.AUC, name="roc_auc")
 _PR = partial(metrics.AUC, curve="PR", name="pr_auc")
@@ -249,7 +305,17 @@ ROWS = (
     ),
     Row("detection", "classes", _PUBLISHED_FOCAL, (_PR,)),
     Row("detection", "classes", _ONE_HOT_FOCAL, (_PR,)),
+    Row("detection", "boxes", _CIOU, (_MAE,)),
+    Row("detection", "boxes", _GIOU, (_MAE,)),
+    Row("quantile", "any", _QUANTILE, (partial(PinballLoss, quantiles=0.5),)),
+    Row("quantile", "any", _ABSOLUTE, (_MAE,)),
+    Row("generation", "any", _LSGAN, (_ACCURACY,)),
+    Row("generation", "any", _WASSERSTEIN, (_ACCURACY,)),
 )
 # Keys are without separators, as `pairs` compares them.
-TASK_ALIASES = {"multiclass": "single-label", "objectdetection": "detection"}
+TASK_ALIASES = {
+    "multiclass": "single-label",
+    "objectdetection": "detection",
+    "quantileforecast": "quantile",
+}
 DATA_ALIASES = {"integer": "sparse"}

@@ -179,8 +179,14 @@ def aligned(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     return y_true, y_pred
 
 
-def aligned_labels(y_true: Any, y_pred: Any, axis: int) -> Any:
-    """Class ids with the shape of `y_pred` less its class axis (where ids may have a 1)."""
+def aligned_labels(
+    y_true: Any,
+    y_pred: Any,
+    axis: int,
+    held: str = "class id",
+    hint: str = "one-hot labels belong to the categorical form of the loss",
+) -> Any:
+    """One label, a class id or a number, for all of `axis` of `y_pred` (where it may have a 1)."""
     true_shape, pred_shape = tuple(y_true.shape), tuple(y_pred.shape)
     expected = pred_shape[:axis] + pred_shape[axis + 1 :]
     if len(true_shape) == len(pred_shape) and true_shape[axis] == 1:
@@ -189,8 +195,7 @@ def aligned_labels(y_true: Any, y_pred: Any, axis: int) -> Any:
         raise _shape_error(
             true_shape,
             pred_shape,
-            f"do not fit: `y_true` must hold one class id for each of {expected} "
-            "(one-hot labels belong to the categorical form of the loss)",
+            f"do not fit: `y_true` must hold one {held} for each of {expected} ({hint})",
         )
     if any(dim is None for dim in y_true.shape[1:]):
         sizes = ops.shape(y_pred)

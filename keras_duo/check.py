@@ -159,7 +159,7 @@ def _output_findings(where: str, tensor: Any, given: Any, alone: bool) -> Iterat
         yield _general("unknown-output", f"{where} (layer {error.where!r})", reason=error)
         return
     where, shape = f"{where} (layer {end.where!r})", tuple(tensor.shape)
-    for loss in [part for loss in losses for part in _parts(loss)]:
+    for loss in [part for whole in losses for part in _parts(whole)]:
         facts = _loss_facts(loss)
         if facts is None:
             reason = f"The loss {_short(loss)} is not one that `check` knows"

@@ -26,8 +26,8 @@ def recommend(task: str, data: str | None = None) -> "Pair":
     Case, spaces, hyphens and underscores in the names do not matter.
 
     Args:
-        task: "binary", "single-label" (also "multi-class"), "multi-label", "regression" or
-            "detection".
+        task: "binary", "single-label" (also "multi-class"), "multi-label", "regression",
+            "detection", "quantile" or "generation" (the discriminator's loss and output).
         data: What the labels are like, such as "imbalanced", "sparse" or "outliers". None: the
             usual case of the task, which is the first that an error or `pairs()` lists.
 

@@ -14,7 +14,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
     {"_version", "_register", "_validate", "_serialize"},
     {"activations", "losses"},
-    {"layers", "models"},
+    {"layers", "metrics", "models"},
     {"_pair_table", "pairs"},
     {"_output_end", "_check_rules", "check", "monitor", "plots"},
 )
@@ -65,7 +65,7 @@ def test_a_module_fits_in_one_sitting(path):
 
 
 def test_the_namespaces_hold_the_same_objects():
-    for namespace in (duo.activations, duo.losses):
+    for namespace in (duo.activations, duo.layers, duo.losses, duo.metrics):
         for name in namespace.__all__:
             assert getattr(duo, name) is getattr(namespace, name)
             assert name in duo.__all__

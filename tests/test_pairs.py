@@ -15,7 +15,7 @@ from keras_duo import pairs as module
 from keras_duo.pairs import Interval, Pair, pairs, recommend
 from tests.backend import BACKEND, gradient, has_float64, numpy
 
-UNITS = 3
+UNITS = 4
 PAGE = Path(__file__).parent.parent / "docs" / "pairs.md"
 
 on_tensorflow = pytest.mark.skipif(
@@ -65,7 +65,7 @@ class Coding:
 
 CODINGS = {
     "0 or 1 for each unit": Coding(
-        lambda rng: rng.permuted([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], axis=1),
+        lambda rng: rng.permuted(np.triu(np.ones((UNITS, UNITS)), 1), axis=1),
         wrong=lambda target, margin: margin * (1 - 2 * target),
         right=lambda target: 20 * target - 10,
     ),
@@ -78,6 +78,16 @@ CODINGS = {
         right=np.log,
     ),
     "integer class ids from 0": Coding(one_hot, encode=lambda target: target.argmax(-1)),
+    "boxes: left, top, right, bottom": Coding(
+        lambda rng: np.sort(rng.normal(size=(UNITS, 2, 2)), axis=1).reshape(UNITS, 4),
+        wrong=lambda target, margin: target + margin,
+        right=same,
+    ),
+    "1 for real, 0 for fake": Coding(
+        lambda rng: rng.permuted(np.triu(np.ones((UNITS, UNITS)), 1), axis=1),
+        wrong=lambda target, margin: margin * (1 - 2 * target),
+        right=lambda target: 20 * target - 10,
+    ),
     "real numbers": Coding(
         lambda rng: rng.normal(size=(UNITS, UNITS)),
         wrong=lambda target, margin: target + margin,
@@ -304,7 +314,13 @@ def test_text_tells_the_row(pair):
         assert partners(other) in text
 
 
-LESS_IS_BETTER = ("MeanAbsoluteError", "RootMeanSquaredError", "Hinge", "KLDivergence")
+LESS_IS_BETTER = (
+    "PinballLoss",
+    "MeanAbsoluteError",
+    "RootMeanSquaredError",
+    "Hinge",
+    "KLDivergence",
+)
 
 
 @every_row
@@ -329,8 +345,8 @@ def test_metrics_tell_right_from_wrong(pair):
 def test_hinge_loss_and_metric_are_the_same_for_both_codings():
     (pair, _) = recommend("binary").alternatives
     head = identity_head(pair)
-    scores = head(np.array([[3.0, -0.2, -4.0]], dtype="float32"))
-    for zero_one in ([[1, 0, 0]], [[0, 1, 1]], [[1, 1, 1]], [[0, 0, 0]]):
+    scores = head(np.array([[3.0, -0.2, -4.0, 0.3]], dtype="float32"))
+    for zero_one in ([[1, 0, 0, 1]], [[0, 1, 1, 0]], [[1, 1, 1, 1]], [[0, 0, 0, 0]]):
         signs = 2 * np.array(zero_one) - 1
         assert float(pair.loss(np.array(zero_one), scores)) == float(pair.loss(signs, scores))
         (first,), (second,) = pair.metrics, pair.metrics

@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any, ClassVar
 
 import keras
@@ -138,7 +138,10 @@ class FunctionLoss(keras.losses.Loss):
 
         def blank(tensor: Any) -> Any:
             missing = len(tensor.shape) - len(keep.shape)
-            fitted = keep if missing < 1 else ops.expand_dims(keep, axis)
+            where = axis if missing == 1 else tuple(range(-missing, 0))
+            fitted = keep if missing < 1 else ops.expand_dims(keep, where)
+            if missing < 0 or not _fits(fitted.shape, tensor.shape):
+                return tensor  # as it is, for the loss to refuse, and not broadcast to fit
             return ops.where(fitted, tensor, ops.zeros_like(tensor))
 
         return blank(labels), _with_cached_logits(output, output, blank)
@@ -160,7 +163,7 @@ class _Given(keras.losses.Loss):
         return y_true
 
 
-@lru_cache(maxsize=None)
+@cache
 def _given(reduction: str | None, dtype: str) -> _Given:
     return _Given(reduction=reduction, dtype=dtype)
 
@@ -207,16 +210,17 @@ def _fit_weight(weight: Any, values: Any) -> Any:
         weight = ops.squeeze(weight, -1)
     while 0 < len(weight.shape) < len(values.shape):
         weight = ops.expand_dims(weight, -1)
-    fits = len(weight.shape) in (0, len(values.shape)) and all(
-        a is None or b is None or a in (1, b)
-        for a, b in zip(weight.shape, values.shape, strict=False)
-    )
-    if not fits:
+    if len(weight.shape) not in (0, len(values.shape)) or not _fits(weight.shape, values.shape):
         raise ValueError(
             f"`sample_weight` must fit the loss values, which have shape {tuple(values.shape)}: "
             f"one weight an example, or one a value. Received: sample_weight.shape={given}"
         )
     return weight
+
+
+def _fits(shape: Any, target: Any) -> bool:
+    """Whether broadcasting to `target` changes nothing of `target`."""
+    return all(a is None or b is None or a in (1, b) for a, b in zip(shape, target, strict=False))
 
 
 def _snake_case(name: str) -> str:

@@ -16,28 +16,29 @@ from keras_duo._register import register
 from keras_duo._validate import (
     aligned,
     aligned_labels,
-    flag,
     integer,
     known_axis,
-    number,
     number_or_sequence,
     optional,
     validated,
 )
+from keras_duo.losses._class_terms import (
+    Axis,
+    Flag,
+    Gamma,
+    Smoothing,
+    against_others,
+    class_count,
+    class_terms,
+)
 from keras_duo.losses._function_loss import FunctionLoss
 from keras_duo.losses._logits import binary_logits, categorical_logits, log_of
 
-Gamma = Annotated[float, number(at_least=0)]
 Balance = Annotated[
     float | tuple[float, ...] | None, optional(number_or_sequence(at_least=0, at_most=1))
 ]
 ClassWeights = Annotated[float | tuple[float, ...] | None, optional(number_or_sequence(at_least=0))]
-Smoothing = Annotated[float, number(at_least=0, at_most=1)]
-Flag = Annotated[bool, flag()]
-Axis = Annotated[int, integer()]
 ClassId = Annotated[int | None, optional(integer())]
-
-_LOWEST = -1e38  # below every float32 logit in use, and finite
 
 
 @validated
@@ -137,34 +138,12 @@ def categorical_focal_loss(
         >>> float(categorical_focal_loss([[0, 1, 0]], [[0.1, 0.8, 0.1]])[0])
         0.00892...
     """
-    logits = categorical_logits(y_pred, from_logits)
-    label, logits = aligned(ops.cast(ops.convert_to_tensor(y_true), logits.dtype), logits)
-    axis = known_axis(axis, len(logits.shape))
-    classes = _class_count(logits, axis)
-
-    mass = ops.sum(label, axis=axis)
-    softness = ops.sum(label * (1.0 - label), axis=axis)
-    hard = ops.logical_and(ops.equal(softness, 0.0), ops.equal(mass, 1.0))
-    is_label = ops.logical_and(ops.expand_dims(hard, axis), ops.equal(label, 1.0))
-    shifted, exp_others = _against_others(logits, is_label, axis)
-
-    # Log-sum-exp of the logits, weighted by the label and by what the label leaves to the others.
-    score = ops.sum(label * shifted, axis=axis)
-    right = ops.where(hard, score, log_of(ops.sum(label * exp_others, axis=axis)))
-    wrong = log_of(ops.sum((1.0 - label) * exp_others, axis=axis))
-    margin = right - wrong
-    if label_smoothing:
-        target = label * (1.0 - label_smoothing) + label_smoothing / classes
-        spread = mass * right - ops.sum(target * shifted, axis=axis)
-    else:
-        # 0 for a hard label. Its gradient is 0 as well, but only as a sum: 1 - 1 beside a slope of
-        # 1e-9 would leave nothing of the slope.
-        spread = ops.where(hard, 0.0, mass * right - score)
-    cross_entropy = mass * ops.softplus(-margin) + spread
-    values = _faded(cross_entropy, margin, gamma)
+    terms = class_terms(y_true, y_pred, from_logits, label_smoothing, axis)
+    values = _faded(terms.cross_entropy, terms.margin, gamma)
     if alpha is None:
         return values
-    return values * ops.sum(label * _along(alpha, axis, logits), axis=axis)
+    weight = _along(alpha, terms.axis, terms.logits)
+    return values * ops.sum(terms.label * weight, axis=terms.axis)
 
 
 @validated
@@ -210,7 +189,7 @@ def sparse_categorical_focal_loss(
     """
     logits = categorical_logits(y_pred, from_logits)
     axis = known_axis(axis, len(logits.shape))
-    classes = _class_count(logits, axis)
+    classes = class_count(logits, axis)
     ids = _class_ids(y_true, logits, axis)
     ignored = None if ignore_class is None else ops.equal(ids, ignore_class)
     if ignored is not None:
@@ -221,7 +200,7 @@ def sparse_categorical_focal_loss(
     )
     is_label = ops.equal(ops.expand_dims(ids, axis), every_class)
 
-    shifted, exp_others = _against_others(logits, is_label, axis)
+    shifted, exp_others = against_others(logits, is_label, axis)
     right = ops.sum(ops.where(is_label, shifted, 0.0), axis=axis)
     wrong = log_of(ops.sum(ops.where(is_label, 0.0, exp_others), axis=axis))
     known = ops.logical_and(ids >= 0, ids < classes)
@@ -250,8 +229,10 @@ class Focal(FunctionLoss, function=focal_loss):
 class CategoricalFocal(FunctionLoss, function=categorical_focal_loss):
     """Focal loss for one-hot or soft labels; output activation: softmax.
 
-    model.add(keras.layers.Dense(10, activation="softmax"))
-    model.compile("adam", loss=keras_duo.CategoricalFocal(gamma=1.0, label_smoothing=0.1))
+    With its output layer:
+
+        model.add(keras.layers.Dense(10, activation="softmax"))
+        model.compile("adam", loss=keras_duo.CategoricalFocal(gamma=1.0, label_smoothing=0.1))
     """
 
 
@@ -259,8 +240,10 @@ class CategoricalFocal(FunctionLoss, function=categorical_focal_loss):
 class SparseCategoricalFocal(FunctionLoss, function=sparse_categorical_focal_loss):
     """Focal loss for class ids; output activation: softmax.
 
-    model.add(keras.layers.Dense(10, activation="softmax"))
-    model.compile("adam", loss=keras_duo.SparseCategoricalFocal(ignore_class=-1))
+    With its output layer:
+
+        model.add(keras.layers.Dense(10, activation="softmax"))
+        model.compile("adam", loss=keras_duo.SparseCategoricalFocal(ignore_class=-1))
     """
 
     def valid(self, y_true: Any, y_pred: Any) -> Any:
@@ -285,27 +268,6 @@ def _binary_margin(label: Any, logits: Any) -> Any:
     k = ops.log(soft) - ops.log1p(-soft)
     softened = ops.softplus(logits + k) - ops.softplus(logits - k) - k
     return ops.where(hard, ops.where(label > 0.5, logits, -logits), softened)
-
-
-def _against_others(logits: Any, is_label: Any, axis: int) -> tuple[Any, Any]:
-    """The logits less the largest one that is not the label's, and their exponentials.
-
-    None of those overflows, and their sum over the others never underflows: the exponential of the
-    label itself, which could do either, is left out (it reads 1).
-    """
-    largest = ops.max(ops.where(is_label, _LOWEST, logits), axis=axis, keepdims=True)
-    shifted = logits - ops.stop_gradient(largest)
-    return shifted, ops.exp(ops.where(is_label, 0.0, shifted))
-
-
-def _class_count(logits: Any, axis: int) -> Any:
-    count = logits.shape[axis]
-    if count is not None and count < 2:
-        raise ValueError(
-            "`y_pred` must have at least 2 classes: softmax over one is the constant 1. For one "
-            f"sigmoid unit use `Focal`. Received: y_pred.shape={tuple(logits.shape)}, axis={axis}"
-        )
-    return ops.shape(logits)[axis]
 
 
 def _class_ids(y_true: Any, y_pred: Any, axis: int) -> Any:

@@ -21,7 +21,7 @@ def promise(function):
 
 
 def layers(case, **kwargs):
-    return [case.layer(**variant, **kwargs) for variant in case.variants]
+    return [case.make(**variant, **kwargs) for variant in case.variants]
 
 
 def inputs(case, batch=3):
@@ -112,7 +112,7 @@ def holds_every_argument_in_its_config(case):
         assert arguments | {"name", "dtype", "trainable"} <= set(config)
         assert case.layer.from_config(config).get_config() == config
     for variant in case.variants:
-        again = case.layer.from_config(case.layer(**variant).get_config())
+        again = case.layer.from_config(case.make(**variant).get_config())
         for key, value in variant.items():
             kept = getattr(again, key)
             assert kept == value or not isinstance(kept, (int, float, str, type(None)))
@@ -193,11 +193,11 @@ def refuses_bad_arguments_by_name(case):
     for arguments in case.bad_arguments:
         (name,) = arguments
         with pytest.raises(ValueError, match=f"`{name}`.*Received"):
-            case.layer(**arguments)
+            case.make(**arguments)
     for arguments, shape in case.bad_inputs:
         (name,) = arguments
         with pytest.raises(ValueError, match=f"`{name}`.*Received"):
-            case.layer(**arguments).build(shape)
+            case.make(**arguments).build(shape)
 
 
 @promise

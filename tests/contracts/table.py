@@ -27,8 +27,15 @@ class LossCase:
     bad_shapes: tuple[tuple[tuple, tuple], ...]
     integer_labels: bool = True
     over_classes: bool = False  # needs at least two units
+    last_axis: int | None = None  # the one size that the last axis can have
+    per_region: bool = False  # one value for all pixels of an example, so no mask of single ones
+    # Exceptions, each by the definition of the loss; a promise fails where one is not needed.
+    nonnegative: bool = True  # False for a difference of scores, which has no lower bound
+    holds_a_factor: bool = False  # a factor of the value is a constant to the gradient
+    across_batch: bool = False  # a value is relative to means over the whole batch
     required: dict = field(default_factory=dict)  # arguments without a default
     function: Callable | None = None  # where the class does not name its function itself
+    part: str = ""  # which of several lines of one class this is
 
     def make(self, **arguments):
         return self.loss(**{**self.required, **arguments})
@@ -37,8 +44,16 @@ class LossCase:
     def direct(self):
         return self.function or self.loss.function
 
+    @property
+    def value_shape(self):
+        return self.y_pred.shape[:1] if self.per_region else self.y_pred.shape[:-1]
+
+    @property
+    def holds_class_ids(self):
+        return np.issubdtype(self.y_true.dtype, np.integer)
+
     def __str__(self):
-        return self.loss.__name__
+        return self.loss.__name__ + self.part
 
 
 @dataclass(frozen=True)
@@ -51,9 +66,31 @@ class LayerCase:
     bad_arguments: tuple[dict, ...]
     bad_inputs: tuple[tuple[dict, tuple], ...] = field(default=())
     as_activation: bool = False
+    required: dict = field(default_factory=dict)  # arguments without a default
+
+    def make(self, **arguments):
+        return self.layer(**{**self.required, **arguments})
 
     def __str__(self):
         return self.layer.__name__
+
+
+@dataclass(frozen=True)
+class MetricCase:
+    """A metric, labels and outputs for it (four examples), and what it must refuse."""
+
+    metric: type
+    y_true: np.ndarray
+    y_pred: np.ndarray
+    variants: tuple[dict, ...]
+    bad_arguments: tuple[dict, ...]
+    required: dict = field(default_factory=dict)  # arguments without a default
+
+    def make(self, **arguments):
+        return self.metric(**{**self.required, **arguments})
+
+    def __str__(self):
+        return self.metric.__name__
 
 
 _random = np.random.default_rng(0)
@@ -152,6 +189,204 @@ LOSSES += (
     ),
 )
 
+_numbers = _random.integers(0, 4, (_BATCH, _TIME)).astype("float64")
+_forecasts = _random.normal(1.5, 1.0, (_BATCH, _TIME, 3))
+_bad_quantiles = (
+    {"quantiles": [0.5, 1.2]},
+    {"quantiles": [0.0, 0.5]},
+    {"quantiles": []},
+    {"quantiles": "0.5"},
+    {"quantiles": float("nan")},
+)
+
+LOSSES += (
+    LossCase(
+        duo.Quantile,
+        np.repeat(_numbers[..., None], 3, axis=-1),
+        _forecasts,
+        variants=({}, {"quantiles": 0.9}, {"quantiles": 0.1, "smoothing": 0.5}),
+        bad_arguments=(
+            *_bad_quantiles,
+            {"quantiles": 1.0},
+            {"quantiles": True},
+            {"smoothing": -1.0},
+            {"smoothing": float("inf")},
+            {"reduction": "average"},
+        ),
+        bad_shapes=(((5,), (5, 3)), ((5, 1), (5, 3)), ((5, 3), (5, 4)), ((), ())),
+    ),
+    LossCase(
+        duo.Quantile,
+        _numbers,
+        _forecasts,
+        required={"quantiles": [0.1, 0.5, 0.9]},
+        function=lambda y_true, y_pred, quantiles=(0.1, 0.5, 0.9), **kwargs: duo.quantile_loss(
+            y_true, y_pred, quantiles=quantiles, **kwargs
+        ),
+        variants=({}, {"quantiles": [0.9, 0.2, 0.3]}, {"smoothing": 0.5}),
+        bad_arguments=_bad_quantiles,
+        bad_shapes=(((3, 3), (3, 3)), ((5,), (5, 4)), ((4,), (5, 3)), ((3,), (3,)), ((), ())),
+        part="s",
+    ),
+)
+
+_layout = np.random.default_rng(1)
+_corners = _layout.integers((1, 1, 6, 6), (4, 4, 10, 10), (_BATCH, _TIME, 4)).astype("float64")
+# No side of a prediction lies near one of its label, in any format: the losses have a kink there.
+_moved = _layout.choice([-1.0, 1.0], (_BATCH, _TIME, 4)) * (0.4, 0.4, 1.6, 1.6)
+_boxes = _corners + _moved + _layout.uniform(-0.05, 0.05, (_BATCH, _TIME, 4))
+
+LOSSES += tuple(
+    LossCase(
+        loss,
+        _corners,
+        _boxes,
+        variants=(
+            {},
+            {"bounding_box_format": "center_xywh"},
+            {"bounding_box_format": "rel_yxyx"},
+            {"bounding_box_format": "rel_xywh"},
+        ),
+        bad_arguments=(
+            {"bounding_box_format": "xyx"},
+            {"bounding_box_format": None},
+            {"bounding_box_format": 4},
+            {"reduction": "average"},
+        ),
+        bad_shapes=(
+            *(((4,), (5, 4)), ((1, 4), (5, 4)), ((5, 2, 4), (5, 1, 4))),
+            *(((5, 3), (5, 3)), ((4,), (4,)), ((), ())),
+        ),
+        last_axis=4,
+        holds_a_factor=loss is duo.CIoU,  # alpha, the weight of the aspect ratio
+    )
+    for loss in (duo.IoU, duo.GIoU, duo.DIoU, duo.CIoU)
+)
+
+# Raw scores away from -1 and 1, the kinks of the hinge.
+_scores = _random.choice([-1.0, 1.0], _binary.shape) * _random.uniform(1.2, 4.0, _binary.shape)
+
+LOSSES += tuple(
+    LossCase(
+        loss,
+        _binary,
+        _scores,
+        variants=({}, *variants),
+        bad_arguments=(*bad_arguments, {"reduction": "average"}),
+        bad_shapes=(((5,), (5, 3)), ((5, 1), (5, 3)), ((5, 3), (5, 4)), ((), ())),
+        nonnegative=loss is not duo.Wasserstein,
+        across_batch=loss is duo.RelativisticAverage,
+    )
+    for loss, variants, bad_arguments in (
+        (
+            duo.LSGAN,
+            ({"fake_target": -1.0, "real_target": 0.5, "generator_target": 0.0},),
+            ({"fake_target": "0"}, {"real_target": float("inf")}, {"generator_target": None}),
+        ),
+        (duo.Wasserstein, (), ()),
+        (duo.HingeGAN, (), ()),
+        (
+            duo.NonSaturating,
+            ({"label_smoothing": 0.1},),
+            ({"label_smoothing": 1.0}, {"label_smoothing": -0.1}),
+        ),
+        (duo.RelativisticAverage, (), ()),
+    )
+)
+
+_bad_overlap = (
+    {"smooth": -1.0},
+    {"from_logits": "tanh"},
+    {"from_logits": 1},
+    {"ignore_class": 0.5},
+    {"axis": 1.5},
+    {"reduction": "average"},
+)
+
+LOSSES += tuple(
+    LossCase(
+        loss,
+        _binary,
+        _probabilities,
+        variants=(
+            {},
+            {"from_logits": "sigmoid", "smooth": 0.0},
+            {"from_logits": "softmax", **arguments},
+            {"axis": None, "ignore_class": 255, **arguments},
+            {"axis": 1},
+        ),
+        bad_arguments=(*_bad_overlap, *bad_arguments),
+        bad_shapes=(
+            *(((5, 2, 3), (5, 2, 4)), ((1, 2, 3), (5, 2, 3)), ((5, 4), (5, 2, 3))),
+            *(((5,), (5,)), ((), ())),
+        ),
+        per_region=True,
+    )
+    for loss, arguments, bad_arguments in (
+        (duo.Tversky, {"alpha": 0.3, "beta": 0.7}, ({"alpha": -0.1}, {"beta": None})),
+        (duo.Dice, {"smooth": 0.1}, ()),
+        (
+            duo.FocalTversky,
+            {"gamma": 2.0, "alpha": 0.5, "beta": 0.6},
+            ({"gamma": 0.0}, {"alpha": -0.1}, {"beta": "1"}),
+        ),
+    )
+)
+
+_bad_robust = (
+    {"from_logits": "yes"},
+    {"axis": 1.0},
+    {"reduction": "average"},
+)
+
+LOSSES += (
+    *(
+        LossCase(
+            loss,
+            _one_hot,
+            _probabilities,
+            variants=({}, {"from_logits": True}, *variants),
+            bad_arguments=(*_bad_robust, *bad_arguments, {"label_smoothing": 1.1}),
+            bad_shapes=(((3,), (3, 3)), ((5, 1), (5, 3)), ((5, 3), (5, 4)), ((5,), (5, 1))),
+            over_classes=True,
+        )
+        for loss, variants, bad_arguments in (
+            (
+                duo.SymmetricCrossEntropy,
+                (
+                    {"alpha": 1.0, "beta": 0.1, "log_zero": -6.0, "label_smoothing": 0.2},
+                    {"alpha": 0.0, "from_logits": True},
+                ),
+                ({"alpha": -1.0}, {"beta": None}, {"log_zero": 0.0}, {"log_zero": float("-inf")}),
+            ),
+            (
+                duo.PolyCrossEntropy,
+                (
+                    {"epsilon": 2.0, "label_smoothing": 0.2},
+                    {"epsilon": -1.0, "from_logits": True},
+                ),
+                ({"epsilon": -1.5}, {"epsilon": "1"}),
+            ),
+        )
+    ),
+    LossCase(
+        duo.AsymmetricFocal,
+        _binary,
+        _probabilities,
+        variants=(
+            {},
+            {"from_logits": True},
+            {"gamma_positive": 1.0, "gamma_negative": 0.5, "shift": 0.2},
+            {"gamma_negative": 0.0, "shift": 0.0, "from_logits": True},
+        ),
+        bad_arguments=(
+            *_bad_robust,
+            *({"gamma_positive": -1.0}, {"gamma_negative": None}, {"shift": 1.0}, {"shift": -0.1}),
+        ),
+        bad_shapes=(((5,), (5, 3)), ((5, 1), (5, 3)), ((5, 3), (5, 4)), ((), ())),
+    ),
+)
+
 _bad_learnable = (
     {"activation": "no_such_activation"},
     {"activation": 3},
@@ -171,5 +406,54 @@ LAYERS = (
         bad_arguments=_bad_learnable,
         bad_inputs=(({"axis": 0}, (2, 3)), ({"axis": 5}, (2, 3)), ({"axis": 1}, (None, None, 3))),
         as_activation=True,
+    ),
+)
+
+LAYERS += (
+    LayerCase(
+        duo.QuantileHead,
+        (4, 6),
+        required={"quantiles": [0.1, 0.5, 0.9]},
+        variants=(
+            {},
+            {"quantiles": [0.5]},
+            {"quantiles": [0.1, 0.3, 0.7, 0.9], "initial_spread": 3.0, "use_bias": False},
+            {"kernel_regularizer": "l2", "bias_constraint": "non_neg", "bias_initializer": "ones"},
+        ),
+        bad_arguments=(
+            *_bad_quantiles,
+            {"quantiles": [0.5, 0.1]},
+            {"quantiles": [0.5, 0.5]},
+            {"units": 0},
+            {"units": 1.5},
+            {"initial_spread": 0.0},
+            {"use_bias": 1},
+        ),
+    ),
+)
+
+METRICS = (
+    MetricCase(
+        duo.LossMean,
+        _binary,
+        _probabilities,
+        required={"loss": duo.Focal(gamma=1.0)},
+        variants=({}, {"name": "given"}),
+        bad_arguments=(),
+    ),
+    MetricCase(
+        duo.PinballLoss,
+        _numbers,
+        _forecasts,
+        required={"quantiles": [0.1, 0.5, 0.9]},
+        variants=({}, {"quantiles": [0.9, 0.2, 0.3], "name": "given"}),
+        bad_arguments=_bad_quantiles,
+    ),
+    MetricCase(
+        duo.QuantileCoverage,
+        _numbers,
+        np.sort(_forecasts, axis=-1),
+        variants=({}, {"lower": 1, "upper": 2, "name": "given"}),
+        bad_arguments=({"lower": 0.5}, {"upper": "1"}, {"upper": None}),
     ),
 )

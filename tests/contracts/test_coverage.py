@@ -5,7 +5,7 @@ import inspect
 import keras
 
 import keras_duo as duo
-from tests.contracts.table import LAYERS, LOSSES
+from tests.contracts.table import LAYERS, LOSSES, METRICS
 
 
 def public_classes(base):
@@ -24,6 +24,10 @@ def test_every_public_layer_is_in_the_table():
     assert {case.layer for case in LAYERS} == public_classes(keras.layers.Layer)
 
 
+def test_every_public_metric_is_in_the_table():
+    assert {case.metric for case in METRICS} == public_classes(keras.metrics.Metric)
+
+
 def test_every_registered_class_is_public():
     registered = {
         cls
@@ -36,4 +40,5 @@ def test_every_registered_class_is_public():
         if inspect.isclass(value := getattr(duo, name))
         and keras.saving.get_registered_name(value).startswith("keras_duo>")
     }
-    assert registered >= {case.loss for case in LOSSES} | {case.layer for case in LAYERS}
+    cases = {c.loss for c in LOSSES} | {c.layer for c in LAYERS} | {c.metric for c in METRICS}
+    assert registered >= cases
