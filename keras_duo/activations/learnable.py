@@ -95,7 +95,7 @@ class LearnableActivation(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """A * f(inputs) + b."""
         scale, shift = self.scale, self.shift
-        if self.axis is not None:
+        if self.axis not in (None, -1, len(inputs.shape) - 1):
             shape = [
                 -1 if i == self.axis % len(inputs.shape) else 1 for i in range(len(inputs.shape))
             ]

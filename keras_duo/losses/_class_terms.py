@@ -13,6 +13,8 @@ Flag = Annotated[bool, flag()]
 Gamma = Annotated[float, number(at_least=0)]
 Smoothing = Annotated[float, number(at_least=0, at_most=1)]
 
+# From this smoothing on no cross-entropy is so small that Keras' fused one would round it off.
+_NEVER_SMALL = 0.01
 _LOWEST = -1e38  # below every float32 logit in use, and finite
 
 
@@ -56,14 +58,16 @@ def class_terms(
     right = ops.where(hard, score, log_of(ops.sum(label * exp_others, axis=axis)))
     wrong = log_of(ops.sum((1.0 - label) * exp_others, axis=axis))
     margin = right - wrong
-    if label_smoothing:
-        target = label * (1.0 - label_smoothing) + label_smoothing / classes
-        spread = mass * right - ops.sum(target * shifted, axis=axis)
+    target = label * (1.0 - label_smoothing) + label_smoothing / classes
+    if label_smoothing >= _NEVER_SMALL:
+        cross_entropy = ops.categorical_crossentropy(target, logits, from_logits=True, axis=axis)
     else:
-        # 0 for a hard label. Its gradient is 0 as well, but only as a sum: 1 - 1 beside a slope of
-        # 1e-9 would leave nothing of the slope.
-        spread = ops.where(hard, 0.0, mass * right - score)
-    cross_entropy = mass * ops.softplus(-margin) + spread
+        spread = mass * right - ops.sum(target * shifted, axis=axis)
+        if not label_smoothing:
+            # 0 for a hard label. Its gradient is 0 as well, but only as a sum: 1 - 1 beside a slope
+            # of 1e-9 would leave nothing of the slope.
+            spread = ops.where(hard, 0.0, spread)
+        cross_entropy = mass * ops.softplus(-margin) + spread
     return ClassTerms(label, logits, axis, hard, mass, margin, cross_entropy)
 
 
