@@ -157,7 +157,9 @@ def channel_count(axis: int, input_shape: Sequence) -> int:
     return input_shape[axis]
 
 
-def aligned(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+def aligned(
+    y_true: Any, y_pred: Any, hint: str = "reshape the labels to fit, nothing is broadcast"
+) -> tuple[Any, Any]:
     """Labels and predictions of one shape, at least rank 2 and never through broadcasting.
 
     A trailing axis of 1 that only one of the two has is added to, or dropped from, `y_true`.
@@ -169,7 +171,8 @@ def aligned(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     elif len(true_shape) == len(pred_shape) + 1 and true_shape[-1] == 1:
         y_true = ops.squeeze(y_true, -1)
     if not pred_shape or not _compatible(y_true.shape, pred_shape):
-        raise _shape_error(true_shape, pred_shape, "must have the same shape, of rank 1 or more")
+        rule = f"must have the same shape, of rank 1 or more ({hint})"
+        raise _shape_error(true_shape, pred_shape, rule)
     if any(dim is None for dim in y_true.shape[1:]):
         # The ranks agree, the sizes are known only when the step runs: a reshape fails there
         # where an elementwise operation would broadcast.

@@ -43,7 +43,11 @@ def class_terms(
 ) -> ClassTerms:
     """The terms of one-hot or soft labels; `label_smoothing` enters the cross-entropy alone."""
     logits = categorical_logits(y_pred, from_logits)
-    label, logits = aligned(ops.cast(ops.convert_to_tensor(y_true), logits.dtype), logits)
+    label, logits = aligned(
+        ops.cast(ops.convert_to_tensor(y_true), logits.dtype),
+        logits,
+        "class ids belong to the sparse form of the loss, or become labels by `keras.ops.one_hot`",
+    )
     axis = known_axis(axis, len(logits.shape))
     classes = class_count(logits, axis)
 
