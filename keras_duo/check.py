@@ -96,15 +96,17 @@ def check(model: keras.Model) -> list[Finding]:
 
 # family: names of the classes in keras.losses and keras_duo.losses.
 _CLASSES = {
-    "binary": "BinaryCrossentropy BinaryFocalCrossentropy Focal",
+    "binary": "BinaryCrossentropy BinaryFocalCrossentropy Focal AsymmetricFocal",
     "categorical": "CategoricalCrossentropy CategoricalFocalCrossentropy "
-    "SparseCategoricalCrossentropy CategoricalFocal SparseCategoricalFocal",
+    "SparseCategoricalCrossentropy CategoricalFocal SparseCategoricalFocal "
+    "SymmetricCrossEntropy PolyCrossEntropy",
     "divergence": "KLDivergence",
     # Losses without a rule: known, so that they are not reported as unknown.
     "other": "CTC CategoricalGeneralizedCrossEntropy CategoricalHinge Circle CosineSimilarity Dice "
     "Hinge Huber LogCosh MeanAbsoluteError MeanAbsolutePercentageError MeanSquaredError "
     "MeanSquaredLogarithmicError Poisson SquaredHinge Tversky "
-    "Quantile IoU GIoU DIoU CIoU LSGAN Wasserstein HingeGAN NonSaturating RelativisticAverage",
+    "Quantile IoU GIoU DIoU CIoU LSGAN Wasserstein HingeGAN NonSaturating RelativisticAverage "
+    "FocalTversky",
 }
 _FUNCTIONS = {
     "binary": "binary_crossentropy binary_focal_crossentropy focal_loss",

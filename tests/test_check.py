@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -133,6 +134,11 @@ MATRIX = [
     (1, "tanh", BINARY_LOGITS, ["bounded-logits"]),
     (3, "tanh", CATEGORICAL_LOGITS, ["bounded-logits"]),
     (3, "sigmoid", CATEGORICAL, ["sigmoid-single-label"]),
+    # Every loss of ours is known.
+    (3, "softmax", {"robust": keras_duo.PolyCrossEntropy()}, []),
+    (3, None, {"robust": keras_duo.SymmetricCrossEntropy()}, ["logits-as-probabilities"]),
+    (3, None, {"robust": keras_duo.AsymmetricFocal()}, ["logits-as-probabilities"]),
+    (1, None, {"others": keras_duo.Quantile(), "gan": keras_duo.LSGAN()}, []),
     # The parts of a MultiObjective, each for itself.
     (1, "sigmoid", {"objective": keras_duo.MultiObjective([keras_duo.Focal(), "LogCosh"])}, []),
     (
@@ -566,6 +572,14 @@ class TestConsequences:
         expected = losses.CategoricalCrossentropy(from_logits=True)(y, logits(x))
         assert model.evaluate(x, y, verbose=0) == pytest.approx(float(expected), rel=1e-5)
         assert not np.allclose(model.predict(x, verbose=0).sum(-1), 1)
+
+
+def test_every_loss_of_ours_is_known():
+    public = {getattr(keras_duo, name) for name in keras_duo.losses.__all__}
+    ours = {c for c in public if isinstance(c, type) and issubclass(c, losses.Loss)}
+    assert ours - set(sys.modules["keras_duo.check"]._FAMILIES) == {
+        keras_duo.MultiObjective
+    }  # looked into
 
 
 def test_documentation_names_every_code():
