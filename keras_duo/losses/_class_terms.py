@@ -62,15 +62,17 @@ def class_terms(
     right = ops.where(hard, score, log_of(ops.sum(label * exp_others, axis=axis)))
     wrong = log_of(ops.sum((1.0 - label) * exp_others, axis=axis))
     margin = right - wrong
+    if not label_smoothing:
+        # 0 for a hard label. Its gradient is 0 as well, but only as a sum: 1 - 1 beside a slope of
+        # 1e-9 would leave nothing of the slope.
+        spread = ops.where(hard, 0.0, mass * right - score)
+        cross_entropy = mass * ops.softplus(-margin) + spread
+        return ClassTerms(label, logits, axis, hard, mass, margin, cross_entropy)
     target = label * (1.0 - label_smoothing) + label_smoothing / classes
     if label_smoothing >= _NEVER_SMALL:
         cross_entropy = ops.categorical_crossentropy(target, logits, from_logits=True, axis=axis)
     else:
         spread = mass * right - ops.sum(target * shifted, axis=axis)
-        if not label_smoothing:
-            # 0 for a hard label. Its gradient is 0 as well, but only as a sum: 1 - 1 beside a slope
-            # of 1e-9 would leave nothing of the slope.
-            spread = ops.where(hard, 0.0, spread)
         cross_entropy = mass * ops.softplus(-margin) + spread
     return ClassTerms(label, logits, axis, hard, mass, margin, cross_entropy)
 
@@ -87,6 +89,7 @@ def against_others(logits: Any, is_label: Any, axis: int) -> tuple[Any, Any]:
 
 
 def class_count(logits: Any, axis: int) -> Any:
+    """The number of classes, after a check that there is more than one."""
     count = logits.shape[axis]
     if count is not None and count < 2:
         raise ValueError(
