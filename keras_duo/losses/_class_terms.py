@@ -1,10 +1,13 @@
 """Cross-entropy over exclusive classes, as a function of the log-odds of a right prediction."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
-from keras import ops
+import numpy as np
+from keras import backend, ops
 
 from keras_duo._validate import aligned, flag, integer, known_axis, number
+from keras_duo.losses._fused import sum_over
 from keras_duo.losses._logits import categorical_logits, log_of
 
 # Arguments that the classification losses share.
@@ -13,24 +16,29 @@ Flag = Annotated[bool, flag()]
 Gamma = Annotated[float, number(at_least=0)]
 Smoothing = Annotated[float, number(at_least=0, at_most=1)]
 
-# From this smoothing on no cross-entropy is so small that Keras' fused one would round it off.
-_NEVER_SMALL = 0.01
-_LOWEST = -1e38  # below every float32 logit in use, and finite
-
 
 class ClassTerms(NamedTuple):
     """What the losses over exclusive classes are made of; all but the first two are per example.
 
-    `margin` is log(p_t / (1 - p_t)) with p_t = sum(y * p); `hard` tells of a one-hot label.
+    `margin` is log(p_t / (1 - p_t)) with p_t = sum(y * p).
     """
 
     label: Any
     logits: Any
     axis: int
-    hard: Any
-    mass: Any
     margin: Any
     cross_entropy: Any
+
+    @property
+    def mass(self) -> Any:
+        """1; 0 where there is no label at all."""
+        return ops.sum(self.label, axis=self.axis)
+
+    @property
+    def hard(self) -> Any:
+        """Which labels are one-hot."""
+        softness = ops.sum(self.label * (1.0 - self.label), axis=self.axis)
+        return ops.logical_and(ops.equal(softness, 0.0), ops.equal(self.mass, 1.0))
 
     @property
     def wrong(self) -> Any:
@@ -49,43 +57,9 @@ def class_terms(
         "class ids belong to the sparse form of the loss, or become labels by `keras.ops.one_hot`",
     )
     axis = known_axis(axis, len(logits.shape))
-    classes = class_count(logits, axis)
-
-    mass = ops.sum(label, axis=axis)
-    softness = ops.sum(label * (1.0 - label), axis=axis)
-    hard = ops.logical_and(ops.equal(softness, 0.0), ops.equal(mass, 1.0))
-    is_label = ops.logical_and(ops.expand_dims(hard, axis), ops.equal(label, 1.0))
-    shifted, exp_others = against_others(logits, is_label, axis)
-
-    # Log-sum-exp of the logits, weighted by the label and by what the label leaves to the others.
-    score = ops.sum(label * shifted, axis=axis)
-    right = ops.where(hard, score, log_of(ops.sum(label * exp_others, axis=axis)))
-    wrong = log_of(ops.sum((1.0 - label) * exp_others, axis=axis))
-    margin = right - wrong
-    if not label_smoothing:
-        # 0 for a hard label. Its gradient is 0 as well, but only as a sum: 1 - 1 beside a slope of
-        # 1e-9 would leave nothing of the slope.
-        spread = ops.where(hard, 0.0, mass * right - score)
-        cross_entropy = mass * ops.softplus(-margin) + spread
-        return ClassTerms(label, logits, axis, hard, mass, margin, cross_entropy)
-    target = label * (1.0 - label_smoothing) + label_smoothing / classes
-    if label_smoothing >= _NEVER_SMALL:
-        cross_entropy = ops.categorical_crossentropy(target, logits, from_logits=True, axis=axis)
-    else:
-        spread = mass * right - ops.sum(target * shifted, axis=axis)
-        cross_entropy = mass * ops.softplus(-margin) + spread
-    return ClassTerms(label, logits, axis, hard, mass, margin, cross_entropy)
-
-
-def against_others(logits: Any, is_label: Any, axis: int) -> tuple[Any, Any]:
-    """The logits less the largest one that is not the label's, and their exponentials.
-
-    None of those overflows, and their sum over the others never underflows: the exponential of the
-    label itself, which could do either, is left out (it reads 1).
-    """
-    largest = ops.max(ops.where(is_label, _LOWEST, logits), axis=axis, keepdims=True)
-    shifted = logits - ops.stop_gradient(largest)
-    return shifted, ops.exp(ops.where(is_label, 0.0, shifted))
+    class_count(logits, axis)
+    terms = _label_terms(axis, label_smoothing)(label, logits)
+    return ClassTerms(label, logits, axis, margin=terms[0], cross_entropy=terms[1])
 
 
 def class_count(logits: Any, axis: int) -> Any:
@@ -97,3 +71,66 @@ def class_count(logits: Any, axis: int) -> Any:
             f"sigmoid unit use `Focal`. Received: y_pred.shape={tuple(logits.shape)}, axis={axis}"
         )
     return ops.shape(logits)[axis]
+
+
+def log_sum_of_others(is_label: Any, shifted: Any, axis: int) -> Any:
+    """Log-sum-exp of the logits (less the largest one of all) without the one that is the label."""
+    return log_of(sum_over(ops.where(is_label, 0.0, ops.exp(shifted)), axis))
+
+
+def from_largest(logits: Any, axis: int) -> Any:
+    """The logits less the largest one, as which none of their exponentials overflows."""
+    return logits - ops.stop_gradient(ops.max(logits, axis=axis, keepdims=True))
+
+
+def _label_terms(axis: int, smoothing: float) -> Callable:
+    """(label y, logits) -> (margin, cross-entropy), with a gradient that keeps its digits.
+
+    With e = exp(logits - max), R = sum(y e), W = sum((1 - y) e) and the target t,
+
+        margin = log R - log W,     cross-entropy = sum(t) log(R + W) - sum(t (logits - max)).
+
+    Nothing cancels where a one-hot label is nearly certain: R is 1 then, its logarithm exactly 0.
+    Differentiating these formulas would give the slope of that class as (1 - W) - 1, which leaves
+    nothing of a W of 1e-9. In the gradient below y e / R - y is exactly 0 there, and -W stands
+    beside it.
+    """
+
+    @ops.custom_gradient
+    def terms(label: Any, logits: Any) -> tuple[Any, Callable]:
+        shifted = from_largest(logits, axis)
+        exp = ops.exp(shifted)
+        right = _at_least_tiny(sum_over(label * exp, axis))
+        wrong = _at_least_tiny(sum_over((1.0 - label) * exp, axis))
+        size, score = sum_over(label, axis), sum_over(label * shifted, axis)
+        keep, rest = 1.0, 0.0  # of the target keep * y + rest
+        if smoothing:
+            keep, rest = 1.0 - smoothing, smoothing / ops.cast(ops.shape(logits)[axis], exp.dtype)
+            size = keep * size + smoothing
+            score = keep * score + rest * sum_over(shifted, axis)
+        larger, smaller = ops.maximum(right, wrong), ops.minimum(right, wrong)
+        log_sum = ops.log(larger) + ops.log1p(smaller / larger)
+        margin, cross_entropy = ops.log(right) - ops.log(wrong), size * log_sum - score
+
+        def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
+            # TensorFlow and JAX pass the upstream gradient alone, torch the arguments before it.
+            upstream = args[0] if upstream is None else upstream
+            to_margin, to_entropy = (ops.expand_dims(upstream[i], axis) for i in (0, 1))
+            pull = to_margin - to_entropy * size * (wrong / (right + wrong))
+            # Not every kernel has 1 / 1 = 1, and a division for each element is slow.
+            inverse = ops.where(ops.equal(right, 1.0), 1.0, 1.0 / right)
+            among_right = (label * exp) * inverse
+            among_wrong = ((1.0 - label) * exp) * (1.0 / wrong)
+            excess = among_right * (to_entropy * size) - to_entropy * (keep * label + rest)
+            to_label = to_margin * exp * (inverse + 1.0 / wrong)
+            to_label = to_label + (keep * to_entropy) * (log_sum - shifted)
+            return to_label, (among_right - among_wrong) * pull + excess
+
+        both = ops.stack([ops.squeeze(part, axis) for part in (margin, cross_entropy)])
+        return both, gradient
+
+    return terms
+
+
+def _at_least_tiny(total: Any) -> Any:
+    return ops.maximum(total, float(np.finfo(backend.standardize_dtype(total.dtype)).tiny))

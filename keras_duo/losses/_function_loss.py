@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from keras_duo._validate import checked, parameters_of
+from keras_duo.losses._fused import fused
 
 
 class FunctionLoss(keras.losses.Loss):
@@ -53,9 +54,18 @@ class FunctionLoss(keras.losses.Loss):
         self._compute_dtype = keras.backend.result_type(policy.compute_dtype, "float32")
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        with keras.name_scope(self.name):
+        def reduced(y_true: Any, y_pred: Any, logits: Any, mask: Any, sample_weight: Any) -> Any:
+            for name, tensor in (("_keras_logits", logits), ("_keras_mask", mask)):
+                if tensor is not None:
+                    setattr(y_pred, name, tensor)
             values, weights = self.weighted(y_true, y_pred, sample_weight)
             return _given(self.reduction, self._compute_dtype)(values, values, weights)
+
+        with keras.name_scope(self.name):
+            # What Keras has put on the output, it does not put on the tensors of a cluster.
+            beside = (getattr(y_pred, name, None) for name in ("_keras_logits", "_keras_mask"))
+            tensors = (y_true, y_pred, *beside, sample_weight)
+            return fused(reduced)(*(x if x is None else ops.convert_to_tensor(x) for x in tensors))
 
     def weighted(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[Any, Any]:
         """The values before they are reduced, and one weight a value; None where all weigh 1."""

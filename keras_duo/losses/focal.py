@@ -8,8 +8,10 @@ which has no clipping, no power of a small number and no difference of near-equa
 from one end of the range of float32 to the other.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
+import numpy as np
 from keras import backend, ops
 
 from keras_duo._register import register
@@ -27,11 +29,13 @@ from keras_duo.losses._class_terms import (
     Flag,
     Gamma,
     Smoothing,
-    against_others,
     class_count,
     class_terms,
+    from_largest,
+    log_sum_of_others,
 )
 from keras_duo.losses._function_loss import FunctionLoss
+from keras_duo.losses._fused import sum_over
 from keras_duo.losses._logits import binary_logits, categorical_logits, log_of
 
 Balance = Annotated[
@@ -86,12 +90,7 @@ def focal_loss(
     logits = binary_logits(y_pred, from_logits)
     label, logits = aligned(ops.cast(ops.convert_to_tensor(y_true), logits.dtype), logits)
     axis = known_axis(axis, len(logits.shape))
-    margin = _binary_margin(label, logits)
-    target = label
-    if label_smoothing:
-        target = label * (1.0 - label_smoothing) + 0.5 * label_smoothing
-    cross_entropy = target * ops.softplus(-logits) + (1.0 - target) * ops.softplus(logits)
-    values = _faded(cross_entropy, margin, gamma)
+    values = _binary_focal(gamma, label_smoothing)(label, logits)
     if alpha is not None:
         positive = _along(alpha, axis, logits)
         values = values * (label * positive + (1.0 - label) * (1.0 - positive))
@@ -200,11 +199,11 @@ def sparse_categorical_focal_loss(
     )
     is_label = ops.equal(ops.expand_dims(ids, axis), every_class)
 
-    shifted, exp_others = against_others(logits, is_label, axis)
-    right = ops.sum(ops.where(is_label, shifted, 0.0), axis=axis)
-    wrong = log_of(ops.sum(ops.where(is_label, 0.0, exp_others), axis=axis))
+    shifted = from_largest(logits, axis)
+    right = sum_over(ops.where(is_label, shifted, 0.0), axis)
+    margin = ops.squeeze(right - log_sum_of_others(is_label, shifted, axis), axis)
     known = ops.logical_and(ids >= 0, ids < classes)
-    margin = ops.where(known, right - wrong, float("nan"))
+    margin = ops.where(known, margin, float("nan"))
     values = _faded(ops.softplus(-margin), margin, gamma)
     if alpha is not None:
         weight = ops.where(is_label, _along(alpha, axis, logits), 0.0)
@@ -259,15 +258,52 @@ def _faded(cross_entropy: Any, margin: Any, gamma: float) -> Any:
     return cross_entropy if gamma == 0 else ops.exp(-gamma * ops.softplus(margin)) * cross_entropy
 
 
-def _binary_margin(label: Any, logits: Any) -> Any:
-    """log(p_t / (1 - p_t)) for p_t = y * p + (1 - y) * (1 - p)."""
-    hard = ops.logical_or(ops.equal(label, 0.0), ops.equal(label, 1.0))
-    # A soft label is a logit k of its own; the margin then runs from -|k| to |k|. The label of a
-    # hard element is replaced first, so that no infinity reaches the branch that is not taken.
-    soft = ops.where(hard, 0.5, label)
-    k = ops.log(soft) - ops.log1p(-soft)
-    softened = ops.softplus(logits + k) - ops.softplus(logits - k) - k
-    return ops.where(hard, ops.where(label > 0.5, logits, -logits), softened)
+def _binary_focal(gamma: float, smoothing: float) -> Callable:
+    """(label y, logit z) -> (1 - p_t)^gamma * CE, elementwise, from one exponential.
+
+    p and 1 - p are both known to their last digit, and so is 1 - p_t = y (1 - p) + (1 - y) p.
+    """
+    keep, rest = 1.0 - smoothing, 0.5 * smoothing  # the target is keep * y + rest
+
+    @ops.custom_gradient
+    def focal(label: Any, logits: Any) -> tuple[Any, Callable]:
+        small = ops.exp(-ops.abs(logits))
+        likely, unlikely = 1.0 / (1.0 + small), small / (1.0 + small)
+        positive = logits >= 0
+        on, off = ops.where(positive, likely, unlikely), ops.where(positive, unlikely, likely)
+        target = keep * label + rest
+        cross_entropy = ops.log1p(small) + ops.where(positive, 1.0 - target, target) * ops.abs(
+            logits
+        )
+        wrong = label * off + (1.0 - label) * on
+        # Where 1 - p_t is no float any more, its logarithm still is.
+        vanished = wrong < _tiny(wrong)
+        log_wrong = ops.where(vanished, -ops.abs(logits), log_of(wrong))
+        fade = _power(wrong, log_wrong, gamma)
+
+        def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
+            # TensorFlow and JAX pass the upstream gradient alone, torch the arguments before it.
+            upstream = args[0] if upstream is None else upstream
+            steepness, divisor = gamma * fade * cross_entropy, ops.maximum(wrong, _tiny(wrong))
+            share = ops.where(vanished, 1.0, on * off / divisor)
+            to_logits = fade * ((1.0 - target) * on - target * off)
+            to_logits = to_logits + steepness * (1.0 - 2.0 * label) * share
+            to_label = steepness * ((off - on) / divisor) - keep * fade * logits
+            return upstream * to_label, upstream * to_logits
+
+        return fade * cross_entropy, gradient
+
+    return focal
+
+
+def _power(base: Any, log_base: Any, exponent: float) -> Any:
+    if exponent in (0, 1, 2):
+        return (ops.ones_like(base), base, base * base)[int(exponent)]
+    return ops.exp(exponent * log_base)
+
+
+def _tiny(x: Any) -> float:
+    return float(np.finfo(backend.standardize_dtype(x.dtype)).tiny)
 
 
 def _class_ids(y_true: Any, y_pred: Any, axis: int) -> Any:

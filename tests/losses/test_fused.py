@@ -1,0 +1,121 @@
+"""The fast path: in a graph a loss and its gradient are one XLA cluster, with the same numbers."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_duo as duo
+from tests.backend import BACKEND
+from tests.contracts.loss_promises import assert_same, losses
+from tests.contracts.table import LOSSES
+
+if BACKEND != "tensorflow":
+    pytest.skip("other backends have no fast path", allow_module_level=True)
+
+import tensorflow as tf
+
+CASES = [case for case in LOSSES if case.loss is not duo.MultiObjective]
+
+
+def data(case):
+    y_true = tf.convert_to_tensor(case.y_true)
+    if y_true.dtype == tf.float64:
+        y_true = tf.cast(y_true, "float32")
+    return y_true, tf.constant(case.y_pred, "float32")
+
+
+def with_slopes(loss):
+    """The loss, its first derivative and the derivative of a function of that, by `y_pred`."""
+
+    def run(y_true, y_pred):
+        with tf.GradientTape() as outer:
+            outer.watch(y_pred)
+            with tf.GradientTape() as inner:
+                inner.watch(y_pred)
+                value = loss(y_true, y_pred)
+            slope = inner.gradient(value, y_pred)
+            total = tf.reduce_sum(tf.sin(slope))
+        curvature = outer.gradient(total, y_pred, unconnected_gradients="zero")
+        return value, slope, curvature
+
+    return run
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_cluster_changes_no_number(case):
+    y_true, y_pred = data(case)
+    for loss in losses(case)[:2]:
+        expected = with_slopes(loss)(y_true, y_pred)
+        run = tf.function(with_slopes(loss), autograph=False)
+        for _ in range(2):  # the first call may be interpreted
+            # Differences of near-equal numbers are left to rounding in the second derivative.
+            for got, want, error in zip(
+                run(y_true, y_pred), expected, (1e-5, 1e-5, 1e-3), strict=True
+            ):
+                assert_same(got, want, rtol=error, atol=error * np.abs(want).max())
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_forward_and_backward_are_marked_for_xla(case):
+    y_true, y_pred = data(case)
+
+    @tf.function(autograph=False)
+    def run(y_true, y_pred):
+        with tf.GradientTape() as tape:
+            tape.watch(y_pred)
+            value = case.make()(y_true, y_pred)
+        return tape.gradient(value, y_pred)
+
+    graph = run.get_concrete_function(y_true, y_pred).graph
+    inert = {"Placeholder", "Const", "Identity", "IdentityN", "NoOp"}
+    outside = [
+        op.type
+        for op in graph.get_operations()
+        if op.type not in inert and "_XlaCompile" not in op.node_def.attr
+    ]
+    # The upstream gradient of the reduced value, and what passes it on.
+    assert set(outside) <= {"Fill", "Shape", "OnesLike"}, outside
+
+
+def test_labels_and_weights_have_gradients():
+    """As in distillation, where the labels are the outputs of a model themselves."""
+    y_true, y_pred = tf.constant([[0.3, 0.7], [0.5, 0.5]]), tf.constant([[1.0, -1.0], [0.5, 2.0]])
+    weights = tf.constant([1.0, 3.0])
+
+    def run(y_true, y_pred, weights):
+        inputs = (y_true, y_pred, weights)
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            value = duo.CategoricalFocal(from_logits=True)(y_true, y_pred, weights)
+        return tape.gradient(value, inputs)
+
+    eager = run(y_true, y_pred, weights)
+    graph = tf.function(run, autograph=False)
+    for _ in range(3):
+        for got, want in zip(graph(y_true, y_pred, weights), eager, strict=True):
+            assert np.abs(want).max() > 0
+            assert_same(got, want)
+
+
+@pytest.mark.parametrize("run_eagerly", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_model_trains_alike(run_eagerly, jit_compile):
+    if run_eagerly and jit_compile:
+        pytest.skip("Keras has no such mode")
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
+    y = np.eye(2, dtype="float32")[(x.sum(axis=-1) > 0).astype(int)]
+    weights = []
+    for reference in (True, False):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, activation="softmax")])
+        loss = duo.CategoricalFocal()
+        model.compile(
+            keras.optimizers.SGD(0.5),
+            loss=loss,
+            run_eagerly=run_eagerly or reference,
+            jit_compile=jit_compile and not reference,
+        )
+        model.fit(x, y, batch_size=8, epochs=3, shuffle=False, verbose=0)
+        weights.append(model.get_weights())
+    for got, want in zip(*weights, strict=True):
+        assert_same(got, want, rtol=1e-5, atol=1e-6)
