@@ -22,6 +22,46 @@ def gradient(function, x):
     return numpy(jax.grad(lambda x: ops.sum(function(x)))(x))
 
 
+def gradients(function, *arguments):
+    """The gradients of the sum of `function(*arguments)`, one for each argument."""
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            value = tf.reduce_sum(function(*arguments))
+        return [numpy(found) for found in tape.gradient(value, arguments)]
+    import jax
+
+    every = tuple(range(len(arguments)))
+    found = jax.grad(lambda *arguments: ops.sum(function(*arguments)), every)(*arguments)
+    return [numpy(slope) for slope in found]
+
+
+def weight_gradients(layer, x, upstream):
+    """The gradients of the sum of `layer(x) * upstream`, one for each trainable variable."""
+    x = ops.convert_to_tensor(x)
+    wide = keras.backend.result_type(layer.compute_dtype, "float32")
+
+    def total(value):
+        return ops.sum(ops.cast(value, wide) * upstream)
+
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            value = total(layer(x))
+        found = tape.gradient(value, layer.trainable_variables)
+        return [numpy(ops.convert_to_tensor(slope)) for slope in found]
+    import jax
+
+    def of_weights(weights):
+        return total(layer.stateless_call(weights, layer.non_trainable_variables, x)[0])
+
+    found = jax.grad(of_weights)([variable.value for variable in layer.trainable_variables])
+    return [numpy(slope) for slope in found]
+
+
 def compiled(function, *, xla=False):
     """`function` as the training step of this backend would run it."""
     if BACKEND == "tensorflow":

@@ -19,7 +19,7 @@ LAYERS = (
     {"_output_end", "_check_rules", "check", "monitor", "plots"},
 )
 # An optional dependency, and the module that may need it.
-OPTIONAL = {"matplotlib": {"plots"}, "tensorflow": {"losses", "models"}}
+OPTIONAL = {"matplotlib": {"plots"}, "tensorflow": {"activations", "losses", "models"}}
 
 
 def imports_of(path):

@@ -4,16 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-from keras import ops
 
 from keras_duo._register import register
 from keras_duo._serialize import activation_from_config, resolve_activation
-from keras_duo._validate import channel_count, integer, optional
+from keras_duo.activations._parametric import ParametricActivation
 from keras_duo.activations.functional import learnable_activation
 
 
 @register
-class LearnableActivation(keras.layers.Layer):
+class LearnableActivation(ParametricActivation):
     """a * f(x) + b, with f a fixed activation and a and b learned.
 
     With `axis=None` there is one a and one b. They exist from the constructor on, so the layer can
@@ -69,74 +68,33 @@ class LearnableActivation(keras.layers.Layer):
         shift_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.supports_masking = True
+        super().__init__(axis, **kwargs)
         self.activation = resolve_activation(activation)
-        self.axis = optional(integer())("axis", axis)
-        self.scale_initializer = keras.initializers.get(scale_initializer)
-        self.shift_initializer = keras.initializers.get(shift_initializer)
-        self.scale_regularizer = keras.regularizers.get(scale_regularizer)
-        self.shift_regularizer = keras.regularizers.get(shift_regularizer)
-        self.scale_constraint = keras.constraints.get(scale_constraint)
-        self.shift_constraint = keras.constraints.get(shift_constraint)
-        if self.axis is None:
-            # In the constructor, because Keras does not build a layer that another one holds as
-            # `activation=` before the first call: too late for who lists the weights up front.
-            self._add_parameters(())
-            self.built = not isinstance(self.activation, keras.layers.Layer)
+        self.add_parameter("scale", scale_initializer, scale_regularizer, scale_constraint)
+        self.add_parameter("shift", shift_initializer, shift_regularizer, shift_constraint)
+        if isinstance(self.activation, keras.layers.Layer):
+            self.built = False
 
     def build(self, input_shape: tuple) -> None:
         """Create one a and one b for each channel, where `axis` names a channel axis."""
-        if self.axis is not None:
-            self._add_parameters((channel_count(self.axis, input_shape),))
+        super().build(input_shape)
         if isinstance(self.activation, keras.layers.Layer) and not self.activation.built:
             self.activation.build(input_shape)
 
     def call(self, inputs: Any) -> Any:
         """A * f(inputs) + b."""
-        scale, shift = self.scale, self.shift
-        if self.axis not in (None, -1, len(inputs.shape) - 1):
-            shape = [
-                -1 if i == self.axis % len(inputs.shape) else 1 for i in range(len(inputs.shape))
-            ]
-            scale, shift = ops.reshape(scale, shape), ops.reshape(shift, shape)
+        scale, shift = self.parameters_for(inputs)
         return learnable_activation(inputs, scale, shift, self.activation)
-
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
-        """The shape of the input."""
-        return input_shape
 
     def get_config(self) -> dict[str, Any]:
         """Every argument of the constructor."""
         return {
             **super().get_config(),
             "activation": keras.activations.serialize(self.activation),
-            "axis": self.axis,
-            "scale_initializer": keras.initializers.serialize(self.scale_initializer),
-            "shift_initializer": keras.initializers.serialize(self.shift_initializer),
-            "scale_regularizer": keras.regularizers.serialize(self.scale_regularizer),
-            "shift_regularizer": keras.regularizers.serialize(self.shift_regularizer),
-            "scale_constraint": keras.constraints.serialize(self.scale_constraint),
-            "shift_constraint": keras.constraints.serialize(self.shift_constraint),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "LearnableActivation":
         """Rebuild the layer; the activation must be Keras' own or a registered one."""
-        return cls(**{**config, "activation": activation_from_config(config["activation"])})
-
-    def _add_parameters(self, shape: tuple) -> None:
-        self.scale = self.add_weight(
-            shape=shape,
-            name="scale",
-            initializer=self.scale_initializer,
-            regularizer=self.scale_regularizer,
-            constraint=self.scale_constraint,
-        )
-        self.shift = self.add_weight(
-            shape=shape,
-            name="shift",
-            initializer=self.shift_initializer,
-            regularizer=self.shift_regularizer,
-            constraint=self.shift_constraint,
-        )
+        activation = activation_from_config(config.get("activation", "relu"))
+        return cls(**{**config, "activation": activation})

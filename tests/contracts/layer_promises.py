@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.backend import BACKEND, compiled, gradient, numpy
+from tests.backend import BACKEND, compiled, gradient, has_float64, numpy, weight_gradients
 from tests.contracts.loss_promises import assert_same
 
 PROMISES = []
@@ -133,12 +133,12 @@ def sends_a_gradient_to_every_weight(case):
 
 @promise
 def has_the_gradient_of_its_value(case):
-    for layer in layers(case, dtype="float32"):
+    # So near that a kink hardly ever lies between the two points, wherever the layer has it.
+    dtype, step = ("float64", 1e-5) if has_float64() else ("float32", 2e-3)
+    for layer in layers(case, dtype=dtype):
         model_of(layer, case)
-        x = inputs(case)
-        direction = np.random.default_rng(2).normal(size=x.shape).astype("float32")
-        step = 1e-2
-        # Only where no kink lies between the two points.
+        x = inputs(case).astype(dtype)
+        direction = np.random.default_rng(2).normal(size=x.shape).astype(dtype)
         direction = np.where(np.abs(x) > 3 * step * np.abs(direction), direction, 0)
 
         def total(x, layer=layer):
@@ -149,6 +149,45 @@ def has_the_gradient_of_its_value(case):
         )
         slope = (gradient(total, x) * direction).sum()
         np.testing.assert_allclose(slope, expected, rtol=1e-2, atol=1e-2)
+
+
+@promise
+def has_the_gradient_of_its_weights(case):
+    dtype, step = ("float64", 1e-5) if has_float64() else ("float32", 2e-3)
+    random = np.random.default_rng(2)
+    for layer in layers(case, dtype=dtype):
+        model_of(layer, case)
+        x = inputs(case).astype(dtype)
+        upstream = random.normal(size=layer(x).shape).astype(dtype)
+        found = weight_gradients(layer, x, upstream)
+        for variable, slopes in zip(layer.trainable_variables, found, strict=True):
+            start = numpy(variable)
+            direction = random.normal(size=start.shape)
+            totals = []
+            for sign in (1, -1):
+                variable.assign(start + sign * step * direction)
+                totals.append((numpy(layer(x)) * upstream).sum())
+            variable.assign(start)
+            expected = (totals[0] - totals[1]) / (2 * step)
+            tolerance = 1e-6 if has_float64() else 1e-2
+            np.testing.assert_allclose(
+                (slopes * direction).sum(), expected, tolerance, tolerance, err_msg=variable.path
+            )
+
+
+@promise
+def stays_finite_at_the_extremes(case):
+    if not case.as_activation:
+        return
+    extremes = np.resize([1e4, -1e4, 0.0, 1e3, -1e3], (3, *case.input_shape)).astype("float32")
+    for policy in ("float32", "mixed_float16", "mixed_bfloat16"):
+        for layer in layers(case, dtype=policy):
+            model_of(layer, case)
+            x = ops.cast(extremes, layer.compute_dtype)
+            for found in (layer(x), ops.convert_to_tensor(gradient(layer, x))):
+                assert np.isfinite(numpy(found)).all()
+            for slopes in weight_gradients(layer, x, np.ones_like(extremes)):
+                assert np.isfinite(slopes).all()
 
 
 @promise
@@ -206,27 +245,34 @@ def trains_as_an_activation(case):
         return
     x = np.random.default_rng(0).normal(size=(8, 6, 2)).astype("float32")
     y = np.random.default_rng(1).normal(size=(8, 1)).astype("float32")
-    for variant in case.variants:
-        if variant.get("axis") == 1:
-            continue
+    # What is made when depends on the axis alone; each model takes seconds to compile.
+    by_axis = {case.layer(**variant).axis: variant for variant in reversed(case.variants)}
+    by_axis.pop(1, None)
+    for variant in by_axis.values():
         for kind, build in _HOLDERS.items():
-            held = [case.layer(**variant) for _ in range(3)]
-            model = build(held)
-            if variant.get("axis") is None and kind != "subclassed":
+            held, model = _held(case, variant, build)
+            if held[0].axis is None and kind != "subclassed":
                 # Before the first step, and not only once it has been traced.
                 ours = {id(v) for layer in held for v in layer.trainable_variables}
                 assert ours
                 assert ours <= {id(v) for v in model.trainable_variables}
             model.compile(keras.optimizers.SGD(0.1), "mse")
             model.train_on_batch(x, y)
-            for layer in held:
-                initial = case.layer(**variant)
-                initial.build((None, *layer.scale.shape))
+            untrained, twin = _held(case, variant, build)
+            twin(x)
+            for layer, initial in zip(held, untrained, strict=True):
                 moved = [
                     (numpy(after) != numpy(before)).any()
                     for after, before in zip(layer.weights, initial.weights, strict=True)
                 ]
                 assert any(moved), (kind, layer.name)
+
+
+def _held(case, variant, build):
+    """Three layers and the model that holds them, with the same initial weights at each call."""
+    keras.utils.set_random_seed(0)
+    held = [case.layer(**variant) for _ in range(3)]
+    return held, build(held)
 
 
 def _functional(held):
@@ -262,6 +308,34 @@ class Subclassed(keras.Model):
 
 
 _HOLDERS = {"functional": _functional, "sequential": _sequential, "subclassed": Subclassed}
+
+
+@promise
+def is_made_from_a_dict_as_an_activation(case):
+    """Keras takes no registered name as `activation=`; it takes this, which fits in a JSON file."""
+    if not case.as_activation:
+        return
+    named = {"class_name": f"keras_duo>{case.layer.__name__}", "config": {}}
+    first, second = (keras.layers.Dense(3, activation=named) for _ in range(2))
+    assert type(first.activation) is case.layer
+    assert first.activation is not second.activation
+
+
+@promise
+def warns_where_its_weights_are_listed_too_early(case):
+    for variant in case.variants:
+        if not case.as_activation or variant.get("axis") == 1 or case.layer(**variant).built:
+            continue
+        held, model = _held(case, variant, _functional)
+        for listing in ("trainable_variables", "trainable_weights"):
+            with pytest.warns(UserWarning, match="before its first call"):
+                getattr(model, listing)
+        # The remedy that the warning names.
+        for layer, channels in zip(held, (4, 5, 3), strict=True):
+            layer.build((None, channels))
+        ours = {id(v) for layer in held for v in layer.trainable_variables}
+        assert ours
+        assert ours <= {id(v) for v in model.trainable_variables}
 
 
 @promise

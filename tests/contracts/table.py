@@ -387,26 +387,68 @@ LOSSES += (
     ),
 )
 
-_bad_learnable = (
-    {"activation": "no_such_activation"},
-    {"activation": 3},
-    {"axis": "channels"},
-)
+_bad_axis = ({"axis": "channels"}, {"axis": 1.5})
+_bad_channels = (({"axis": 0}, (2, 3)), ({"axis": 5}, (2, 3)), ({"axis": 1}, (None, None, 3)))
 
-LAYERS = (
+LAYERS = tuple(
     LayerCase(
-        duo.LearnableActivation,
+        layer,
         (4, 6),
-        variants=(
-            {},
-            {"activation": "tanh", "scale_regularizer": "l2"},
-            {"activation": "gelu", "axis": -1, "shift_constraint": "non_neg"},
-            {"axis": 1},
-        ),
-        bad_arguments=_bad_learnable,
-        bad_inputs=(({"axis": 0}, (2, 3)), ({"axis": 5}, (2, 3)), ({"axis": 1}, (None, None, 3))),
+        variants=({}, *variants, {"axis": 1}),
+        bad_arguments=(*_bad_axis, *bad_arguments),
+        bad_inputs=_bad_channels,
         as_activation=True,
-    ),
+    )
+    for layer, variants, bad_arguments in (
+        (
+            duo.LearnableActivation,
+            (
+                {"activation": "tanh", "scale_regularizer": "l2"},
+                {"activation": "gelu", "axis": -1, "shift_constraint": "non_neg"},
+            ),
+            ({"activation": "no_such_activation"}, {"activation": 3}),
+        ),
+        (
+            duo.Swish,
+            (
+                {"beta_initializer": 0.5, "beta_regularizer": "l2"},
+                {"beta_initializer": "random_normal", "axis": -1, "beta_constraint": "non_neg"},
+            ),
+            ({"beta_initializer": float("nan")}, {"beta_initializer": "no_such_initializer"}),
+        ),
+        (
+            duo.Acon,
+            (
+                {"p1_initializer": 1.5, "p2_regularizer": "l2"},
+                {"beta_initializer": "random_normal", "axis": None, "p2_constraint": "non_neg"},
+            ),
+            ({"p1_initializer": float("inf")}, {"p2_initializer": True}),
+        ),
+        (
+            duo.MetaAcon,
+            (
+                {"reduction": 2, "expand_kernel_regularizer": "l2", "p1_constraint": "non_neg"},
+                {"expand_kernel_initializer": "random_normal", "p2_initializer": 0.1},
+            ),
+            ({"axis": None}, {"reduction": 0}, {"reduction": 1.5}, {"p1_initializer": "no"}),
+        ),
+        (
+            duo.Rational,
+            (
+                {"approximates": "identity", "denominator_regularizer": "l2"},
+                {"approximates": "tanh", "axis": -1, "numerator_constraint": "max_norm"},
+            ),
+            ({"approximates": "relu6"}, {"approximates": None}, {"numerator_initializer": "no"}),
+        ),
+        (
+            duo.Snake,
+            (
+                {"frequency_initializer": 0.0, "frequency_regularizer": "l2"},
+                {"frequency_initializer": -5.0, "axis": -1, "frequency_constraint": "max_norm"},
+            ),
+            ({"frequency_initializer": float("nan")},),
+        ),
+    )
 )
 
 LAYERS += (

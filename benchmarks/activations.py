@@ -1,0 +1,88 @@
+"""Time of the activations at (8192, 512), forward and backward, as ratios to fixed ones of Keras.
+
+    python benchmarks/activations.py
+    python benchmarks/activations.py --shape 128 512 --only Swish "Swish, axis=-1"
+
+One call computes the value, and from a given gradient of it the gradients of the input and of every
+parameter, in a graph of float32 without XLA, which is how `fit` runs on a CPU. The rounds are
+interleaved in an order drawn anew for each; the figures are medians.
+"""
+
+import argparse
+import random
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_duo as duo
+
+FIXED = {
+    "relu": lambda: keras.layers.Activation("relu"),
+    "silu": lambda: keras.layers.Activation("silu"),
+    "gelu": lambda: keras.layers.Activation("gelu"),
+    "PReLU": keras.layers.PReLU,
+}
+LEARNED = {
+    "LearnableActivation": duo.LearnableActivation,
+    "LearnableActivation, axis=-1": lambda: duo.LearnableActivation(axis=-1),
+    "Swish": duo.Swish,
+    "Swish, axis=-1": lambda: duo.Swish(axis=-1),
+    "Acon, axis=None": lambda: duo.Acon(axis=None),
+    "Acon": duo.Acon,
+    "MetaAcon": duo.MetaAcon,
+    "Rational": duo.Rational,
+    "Rational, axis=-1": lambda: duo.Rational(axis=-1),
+    "Snake": duo.Snake,
+    "Snake, axis=-1": lambda: duo.Snake(axis=-1),
+}
+
+
+def main():
+    """Time them, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", type=int, nargs="+", default=[8192, 512])
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--only", nargs="*", choices=LEARNED, default=list(LEARNED))
+    args = parser.parse_args()
+
+    keras.utils.set_random_seed(0)
+    x, upstream = tf.random.normal(args.shape), tf.random.normal(args.shape)
+    makers = FIXED | {name: LEARNED[name] for name in args.only}
+    steps = {name: step(make(), x) for name, make in makers.items()}
+    times = {name: [] for name in steps}
+    for _ in range(args.rounds):
+        for name in random.sample(list(steps), len(steps)):
+            steps[name](x, upstream)  # the caches and the heap are now its own
+            start = time.perf_counter()
+            # One number, so that the clock stops when all of it is computed.
+            steps[name](x, upstream).numpy()
+            times[name].append(time.perf_counter() - start)
+
+    medians = {name: np.median(found) for name, found in times.items()}
+    print(f"{'':30}{'ms':>8}" + "".join(f"{name:>8}" for name in FIXED))
+    for name, median in medians.items():
+        ratios = "".join(f"{median / medians[base]:8.2f}" for base in FIXED)
+        print(f"{name:30}{1000 * median:8.2f}{ratios}")
+
+
+def step(layer, x):
+    """Value and gradients of a layer as one graph for any batch size."""
+    layer.build(x.shape)
+    variables = [variable.value for variable in layer.trainable_variables]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *x.shape[1:]])] * 2, autograph=False)
+    def run(x, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = layer(x)
+        found = tape.gradient(value, [x, *variables], output_gradients=upstream)
+        with tf.control_dependencies([value, *found]):
+            return tf.constant(0)
+
+    return run
+
+
+if __name__ == "__main__":
+    main()
