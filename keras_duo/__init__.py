@@ -3,7 +3,7 @@
 from keras_duo import activations, layers, losses, metrics
 from keras_duo._version import __version__
 from keras_duo.activations import *  # noqa: F403
-from keras_duo.check import Finding, check
+from keras_duo.check import Finding, PairCheck, check
 from keras_duo.layers import *  # noqa: F403
 from keras_duo.losses import *  # noqa: F403
 from keras_duo.metrics import *  # noqa: F403
@@ -12,6 +12,7 @@ from keras_duo.pairs import Pair, recommend
 __all__ = [
     "Finding",
     "Pair",
+    "PairCheck",
     "__version__",
     "activations",
     "check",

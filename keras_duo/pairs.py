@@ -118,6 +118,13 @@ class Pair(Fit):
             if (pair.task, pair.data) == (self.task, self.data) and pair != self
         )
 
+    @property
+    def partners(self) -> str:
+        """Activation and loss in short, such as "sigmoid + Focal(gamma=2.0)"."""
+        loss, arguments = self.make_loss.func.__name__, self.make_loss.keywords
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        return f"{self.activation} + {loss}({given})"
+
     def head(self, units: int, **dense_kwargs: Any) -> keras.layers.Dense:
         """A Dense layer that ends in the activation of this pair.
 
@@ -151,9 +158,9 @@ class Pair(Fit):
         return keras.layers.Dense(units, activation=self.activation, **arguments)
 
     def __str__(self) -> str:
-        others = ", ".join(_named(pair) for pair in self.alternatives) or "none"
+        others = ", ".join(pair.partners for pair in self.alternatives) or "none"
         return (
-            f"{self.task}, {self.data}: {_named(self)}\n"
+            f"{self.task}, {self.data}: {self.partners}\n"
             f"  labels: {self.labels}\n"
             f"  output: {self.output_range}\n"
             f"  why: {self.why}\n"
@@ -162,7 +169,7 @@ class Pair(Fit):
         )
 
     def __repr__(self) -> str:
-        return f"<Pair {self.task}, {self.data}: {_named(self)}>"
+        return f"<Pair {self.task}, {self.data}: {self.partners}>"
 
 
 def _select(
@@ -186,11 +193,6 @@ def _key(name: Any) -> str:
 def _dtype() -> str:
     """One dtype for head, loss and metrics: a cast between them would drop the kept logits."""
     return keras.backend.result_type(keras.config.dtype_policy().compute_dtype, "float32")
-
-
-def _named(pair: Fit) -> str:
-    arguments = ", ".join(f"{key}={value!r}" for key, value in pair.make_loss.keywords.items())
-    return f"{pair.activation} + {pair.make_loss.func.__name__}({arguments})"
 
 
 _TABLE = tuple(

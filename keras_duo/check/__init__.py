@@ -6,6 +6,7 @@ and runs a probe. `CODES` names every finding with its severities; `docs/check.m
 
 from keras_duo.check._codes import CODES
 from keras_duo.check._examine import check
+from keras_duo.check.callback import PairCheck
 from keras_duo.check.finding import SEVERITIES, Finding
 
-__all__ = ["CODES", "SEVERITIES", "Finding", "check"]
+__all__ = ["CODES", "SEVERITIES", "Finding", "PairCheck", "check"]
