@@ -15,7 +15,7 @@ LAYERS = (
     {"_version", "_register", "_validate", "_serialize", "_labels"},
     {"activations", "losses"},
     {"layers", "metrics", "models"},
-    {"_pair_table", "pairs"},
+    {"_fits", "_label_pairs", "_pair_table", "pairs"},
     {"check", "monitor", "plots"},
 )
 # An optional dependency, and the module that may need it.
