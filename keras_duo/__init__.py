@@ -3,15 +3,16 @@
 from keras_duo import activations, layers, losses, metrics
 from keras_duo._version import __version__
 from keras_duo.activations import *  # noqa: F403
-from keras_duo.check import Finding, check
+from keras_duo.check import Finding, PairCheck, check
 from keras_duo.layers import *  # noqa: F403
 from keras_duo.losses import *  # noqa: F403
 from keras_duo.metrics import *  # noqa: F403
-from keras_duo.pairs import Pair, recommend
+from keras_duo.pairs import Pair, recommend, recommend_from
 
 __all__ = [
     "Finding",
     "Pair",
+    "PairCheck",
     "__version__",
     "activations",
     "check",
@@ -19,6 +20,7 @@ __all__ = [
     "losses",
     "metrics",
     "recommend",
+    "recommend_from",
     *activations.__all__,
     *layers.__all__,
     *losses.__all__,

@@ -12,14 +12,17 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # Each layer may import those before it, and none of its siblings.
 LAYERS = (
-    {"_version", "_register", "_validate", "_serialize"},
+    {"_version", "_register", "_validate", "_serialize", "_labels"},
     {"activations", "losses"},
     {"layers", "metrics", "models"},
-    {"_pair_table", "pairs"},
-    {"_output_end", "_check_rules", "check", "monitor", "plots"},
+    {"_fits", "_label_pairs", "_pair_table", "pairs"},
+    {"check", "monitor", "plots"},
 )
 # An optional dependency, and the module that may need it.
-OPTIONAL = {"matplotlib": {"plots"}, "tensorflow": {"activations", "losses", "models"}}
+OPTIONAL = {
+    "matplotlib": {"plots"},
+    "tensorflow": {"activations", "check", "losses", "models"},
+}
 
 
 def imports_of(path):

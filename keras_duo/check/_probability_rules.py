@@ -1,54 +1,37 @@
-"""The rules of `check`: which ends and losses do not fit, and what is said about them, as data."""
+"""Rules about outputs and losses of probabilities, read without data."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
-from keras_duo._output_end import OutputEnd
+from keras_duo.check._rule import Pairing, Rule
 
 
-@dataclass(frozen=True)
-class LossFacts:
-    """What the rules need to know of a loss. `axis` is the one that it takes for the classes."""
-
-    name: str
-    family: str
-    from_logits: bool = False
-    axis: int = -1
+def _axis_elsewhere(pairing: Pairing) -> bool:
+    axis = pairing.end.axis
+    return axis is None or axis != pairing.loss.axis % len(pairing.shape)
 
 
-@dataclass(frozen=True)
-class Rule:
-    """A finding about an output, and the pairs it is for. None admits everything.
-
-    The texts are templates; `_figures` lists what they may name.
-    """
-
-    code: str
-    severity: str
-    kinds: tuple[str, ...] | None
-    families: tuple[str, ...] | None
-    from_logits: bool | None
-    problem: str
-    consequence: str
-    fix: str
-    when: Callable[[OutputEnd, LossFacts, tuple], bool] = lambda end, loss, shape: True
-
-    def applies(self, end: OutputEnd, loss: LossFacts, shape: tuple) -> bool:
-        return (
-            (self.kinds is None or end.kind in self.kinds)
-            and (self.families is None or loss.family in self.families)
-            and self.from_logits in (None, loss.from_logits)
-            and self.when(end, loss, shape)
-        )
+def _squashed_before(pairing: Pairing) -> bool:
+    return _before(pairing) in ("softmax", "sigmoid")
 
 
-def size_of(shape: tuple, axis: int) -> int | None:
-    return shape[axis] if -len(shape) <= axis < len(shape) else None
+def _rectified_before(pairing: Pairing) -> bool:
+    before = pairing.end.before
+    return (
+        before is not None
+        and before.kind in ("rectified", "leaky", "positive")
+        and math.isfinite(before.low)
+    )
 
 
-def _axis_elsewhere(end: OutputEnd, loss: LossFacts, shape: tuple) -> bool:
-    return end.axis is None or end.axis != loss.axis % len(shape)
+def _before(pairing: Pairing) -> str | None:
+    return pairing.end.before.kind if pairing.end.before else None
+
+
+def _several_true(pairing: Pairing) -> bool:
+    labels = pairing.labels
+    if labels is None or labels.coding != "multi-hot" or pairing.layout != "per unit":
+        return False
+    return bool((labels.rows.sum(axis=-1) > 1).any())
 
 
 _TWICE = (
@@ -69,21 +52,45 @@ _SHARES = (
     "the labelled class is negative, Keras' crossentropies are above 16 with gradient exactly 0."
 )
 
-RULES = (
+_NO_RATIO = (
+    "Outside [0, 1] the overlap is no share: Keras' Dice scores an output of 10 for a label of 1 "
+    "with -0.818, and has no lower bound. The losses of keras_duo take such values for 0 or 1."
+)
+_NO_POWER = (
+    "The loss is (1 - p^q) / q of the labelled class: NaN for p below 0, and below 0 without bound "
+    "for p above 1."
+)
+
+PROBABILITY_RULES = (
     Rule(
         "softmax-one-unit", "error", ("softmax",), None, None,
         "The softmax runs over a single unit.",
         "The output is the constant 1, whatever the input. On TensorFlow BinaryCrossentropy still "
         "falls, because it uses the logits behind the softmax; the predictions stay 1.",
         "Use a sigmoid for one unit, or one unit for each class.",
-        when=lambda end, loss, shape: end.units == 1,
+        when=lambda p: p.end.units == 1,
+    ),
+    Rule(
+        "double-softmax", "error", ("softmax",), None, None,
+        "The output is a softmax of a {before}.",
+        "It takes values in [0, 1] for logits: no class can pass probability {top:.3f}, and a "
+        "crossentropy stays above {floor:.3f}.",
+        "Keep one of the two.",
+        when=_squashed_before,
+    ),
+    Rule(
+        "double-sigmoid", "error", ("sigmoid",), None, None,
+        "The output is a {activation} of a {before}.",
+        "It takes values in [0, 1] for logits: no output falls below 0.5 or passes 0.731.",
+        "Keep one of the two.",
+        when=_squashed_before,
     ),
     Rule(
         "categorical-one-unit", "error", None, ("categorical",), None,
         "{loss} gets a single class.",
         "The share of the only class is 1: the loss is the constant 0 and nothing is learned.",
         "For two classes use a binary loss, as BinaryCrossentropy, or two units.",
-        when=lambda end, loss, shape: size_of(shape, loss.axis) == 1 and end.kind != "softmax",
+        when=lambda p: p.classes == 1 and p.end.kind != "softmax",
     ),
     Rule(
         "softmax-from-logits", "error", ("softmax",), ("categorical",), True,
@@ -177,7 +184,7 @@ RULES = (
         "No probability falls below {p_low:.3f}, and the loss of a negative example not below "
         "{floor_negative:.3f}.",
         "Make the output linear.",
-        when=lambda end, loss, shape: math.isfinite(end.low),
+        when=lambda p: math.isfinite(p.end.low),
     ),
     Rule(
         "rectified-logits", "warning", ("rectified", "leaky", "positive"), ("categorical",), True,
@@ -185,7 +192,7 @@ RULES = (
         "{low:g}.",
         "No class can be ruled out by its own logit; the others have to grow instead.",
         "Make the output linear.",
-        when=lambda end, loss, shape: math.isfinite(end.low),
+        when=lambda p: math.isfinite(p.end.low),
     ),
     Rule(
         "bounded-logits", "warning", ("bounded",), ("binary",), True,
@@ -199,7 +206,40 @@ RULES = (
         "The output is {activation}, and {loss} takes it for logits, all in [-1, 1].",
         "No class passes probability {top_bounded:.3f}.",
         "Make the output linear.",
-        when=lambda end, loss, shape: size_of(shape, loss.axis) != 1,
+        when=lambda p: p.classes != 1,
+    ),
+    Rule(
+        "bounded-logits", "warning", ("sigmoid",), None, None,
+        "The output is a {activation} of a {before}, all of whose values are in [-1, 1].",
+        "Every probability stays between 0.269 and 0.731, and no loss of a right prediction falls "
+        "below 0.313.",
+        "Make what goes into the {activation} linear.",
+        when=lambda p: _before(p) == "bounded",
+    ),
+    Rule(
+        "bounded-logits", "warning", ("softmax",), None, None,
+        "The output is a softmax of a {before}, all of whose values are in [-1, 1].",
+        "No class passes probability {top_bounded:.3f}.",
+        "Make what goes into the softmax linear.",
+        when=lambda p: _before(p) == "bounded" and p.end.units != 1,
+    ),
+    Rule(
+        "rectified-logits", "warning", ("sigmoid",), None, None,
+        "The output is a {activation} of a {before}, none of whose values is below {before_low:g}.",
+        "No probability falls below {p_low:.3f}, and the crossentropy of a negative example not "
+        "below {floor_negative:.3f}.",
+        "Make what goes into the {activation} linear.",
+        when=_rectified_before,
+    ),
+    Rule(
+        "softmax-multi-label", "error", ("softmax",), ("binary",), False,
+        "The output is a softmax over {units} units, and up to {ones:.0f} of the labels of an "
+        "example are 1.",
+        "The outputs sum to 1: {ones:.0f} labels that are all true get 1/{ones:.0f} each at best. "
+        "On TensorFlow, in float32, BinaryCrossentropy trains sigmoids on the logits, and only the "
+        "predictions pass the softmax.",
+        "End the model in a sigmoid.",
+        when=_several_true,
     ),
     Rule(
         "softmax-multi-label", "warning", ("softmax",), ("binary",), False,
@@ -208,7 +248,9 @@ RULES = (
         "labels do train. On TensorFlow, in float32, BinaryCrossentropy even trains sigmoids on "
         "the logits, and only the predictions pass the softmax.",
         "For several labels an example end in a sigmoid; for one use a categorical loss.",
-        when=lambda end, loss, shape: end.axis is not None and end.units not in (None, 1),
+        when=lambda p: p.end.axis is not None
+        and p.end.units not in (None, 1)
+        and not _several_true(p),
     ),
     Rule(
         "sigmoid-single-label", "warning", ("sigmoid",), ("categorical",), False,
@@ -217,7 +259,72 @@ RULES = (
         "float32, uses the softmax of the logits: it trains, but the predictions are neither, and "
         "do not sum to 1.",
         "End the model in a softmax.",
-        when=lambda end, loss, shape: size_of(shape, loss.axis) not in (None, 1),
+        when=lambda p: p.classes not in (None, 1),
+    ),
+    Rule(
+        "softmax-from-logits", "error", ("softmax",), ("sequence", "overlap"), True,
+        "The output is a softmax, and {loss} takes it for logits.",
+        "It applies a second activation to values in [0, 1]: after a softmax no class passes "
+        "probability {top:.3f}, after a sigmoid none falls below 0.5. The overlap losses of "
+        "keras_duo take the logits back where TensorFlow keeps them, with a warning.",
+        "Make the output linear.",
+    ),
+    Rule(
+        "sigmoid-from-logits", "error", ("sigmoid",), ("sequence", "overlap"), True,
+        "The output is a {activation}, and {loss} takes it for logits.",
+        "It applies a second activation to values in [0, 1]: after a sigmoid no output falls below "
+        "0.5, after a softmax no class passes probability {top_classes:.3f}. The overlap losses of "
+        "keras_duo take the logits back where TensorFlow keeps them, with a warning.",
+        "Make the output linear.",
+    ),
+    Rule(
+        "logits-as-probabilities", "error", ("linear", "log-probability"), ("overlap",), False,
+        "The output is {activation}, and {loss} expects probabilities.",
+        _NO_RATIO, _END_IN_PARTNER,
+    ),
+    Rule(
+        "rectified-probability", "error", ("rectified", "leaky", "positive"), ("overlap",), False,
+        "The output is {activation}, which has no bound at 1, and {loss} expects probabilities.",
+        _NO_RATIO, _END_IN_PARTNER,
+    ),
+    Rule(
+        "tanh-probability", "error", ("bounded",), ("overlap",), False,
+        "The output is {activation}, in [-1, 1], and {loss} expects probabilities.",
+        _NO_RATIO, _END_IN_PARTNER,
+    ),
+    Rule(
+        "logits-as-probabilities", "error", ("linear", "log-probability"), ("labelled-class",),
+        False,
+        "The output is {activation}, and {loss} expects probabilities.",
+        _NO_POWER, _END_IN_PARTNER,
+    ),
+    Rule(
+        "rectified-probability", "error", ("rectified", "leaky", "positive"), ("labelled-class",),
+        False,
+        "The output is {activation}, which has no bound at 1, and {loss} expects probabilities.",
+        _NO_POWER, _END_IN_PARTNER,
+    ),
+    Rule(
+        "tanh-probability", "error", ("bounded",), ("labelled-class",), False,
+        "The output is {activation}, in [-1, 1], and {loss} expects probabilities.",
+        _NO_POWER, _END_IN_PARTNER,
+    ),
+    Rule(
+        "sigmoid-single-label", "error", ("sigmoid",), ("labelled-class",), False,
+        "The output is a {activation} for each class, and {loss} expects one distribution.",
+        "The loss reads the labelled class alone, and nothing lowers the others: all outputs at 1 "
+        "score 0.",
+        "End the model in a softmax.",
+        when=lambda p: p.classes != 1,
+    ),
+    Rule(
+        "half-precision-probability", "warning", ("softmax", "sigmoid"),
+        ("binary", "categorical", "divergence", "labelled-class"), False,
+        "The {activation} at the end computes in {dtype}, and {loss} reads its probabilities.",
+        "Beyond a logit of 8.3 in float16, and of 6.2 in bfloat16, the probability rounds to 1: a "
+        "confident mistake costs about 16 with gradient exactly 0, and is not corrected.",
+        "Give the last layer dtype='float32'.",
+        when=lambda p: p.end.dtype in ("float16", "bfloat16"),
     ),
     Rule(
         "unknown-output", "unknown", ("softmax",), ("categorical",), False,
@@ -225,36 +332,6 @@ RULES = (
         "follows it has moved them.",
         "Whether the classes meet cannot be told from the graph.",
         "Make sure that softmax and loss have the same axis.",
-        when=lambda end, loss, shape: end.units != 1 and _axis_elsewhere(end, loss, shape),
+        when=lambda p: p.end.units != 1 and _axis_elsewhere(p),
     ),
 )  # fmt: skip
-
-# Findings about a model or a loss rather than a pair: code -> severity, problem, consequence, fix.
-GENERAL = {
-    "one-output-many-losses": (
-        "error",
-        "One output is compiled with a list of {count} losses.",
-        "In `fit(x, y)` Keras trains {first} alone, silently; the others are computed and dropped.",
-        "Pass one loss, or one that holds the sum.",
-    ),
-    "not-compiled": (
-        "unknown",
-        "The model is not compiled.",
-        "There is no loss to compare the output with.",
-        "Call `model.compile(loss=...)` first.",
-    ),
-    "unknown-loss": (
-        "unknown",
-        "{reason}.",
-        "Whether the output fits it cannot be told.",
-        "Check by hand what range of values the loss expects.",
-    ),
-    "unknown-output": (
-        "unknown",
-        "The values of the output cannot be told: {reason}.",
-        "Whether they fit the loss cannot be told either.",
-        "Check by hand what range of values the output can take.",
-    ),
-}
-
-CODES = frozenset(GENERAL) | {rule.code for rule in RULES}
