@@ -1,5 +1,7 @@
 """Activations: Keras layers with learned parameters, and the pure functions they apply."""
 
+from keras_duo.activations.attention import AttentionActivation, attention_activation
+from keras_duo.activations.dynamic import DynamicReLU, dynamic_relu
 from keras_duo.activations.functional import (
     acon,
     learnable_activation,
@@ -15,12 +17,16 @@ from keras_duo.activations.self_gated import Acon, MetaAcon, Swish
 
 __all__ = [
     "Acon",
+    "AttentionActivation",
+    "DynamicReLU",
     "LearnableActivation",
     "MetaAcon",
     "Rational",
     "Snake",
     "Swish",
     "acon",
+    "attention_activation",
+    "dynamic_relu",
     "learnable_activation",
     "meta_acon",
     "rational",

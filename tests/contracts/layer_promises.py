@@ -133,22 +133,21 @@ def sends_a_gradient_to_every_weight(case):
 
 @promise
 def has_the_gradient_of_its_value(case):
-    # So near that a kink hardly ever lies between the two points, wherever the layer has it.
     dtype, step = ("float64", 1e-5) if has_float64() else ("float32", 2e-3)
     for layer in layers(case, dtype=dtype):
         model_of(layer, case)
         x = inputs(case).astype(dtype)
-        direction = np.random.default_rng(2).normal(size=x.shape).astype(dtype)
-        direction = np.where(np.abs(x) > 3 * step * np.abs(direction), direction, 0)
 
         def total(x, layer=layer):
             return ops.sum(layer(x))
 
-        expected = (numpy(total(x + step * direction)) - numpy(total(x - step * direction))) / (
-            2 * step
-        )
-        slope = (gradient(total, x) * direction).sum()
-        np.testing.assert_allclose(slope, expected, rtol=1e-2, atol=1e-2)
+        slopes, errors = gradient(total, x), []
+        for direction in np.random.default_rng(2).normal(size=(5, *x.shape)).astype(dtype):
+            rise = numpy(total(x + step * direction)) - numpy(total(x - step * direction))
+            expected = rise / (2 * step)
+            errors.append(abs((slopes * direction).sum() - expected) / (1 + abs(expected)))
+        # In most directions: on some a kink lies between the two points.
+        assert np.median(errors) < 1e-2
 
 
 @promise

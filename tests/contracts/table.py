@@ -451,6 +451,38 @@ LAYERS = tuple(
     )
 )
 
+_bad_dynamic = ({"axis": "channels"}, {"axis": 1.5}, {"context": "channels"}, {"context": 1})
+_bad_channels = (({"axis": 0}, (2, 3)), ({"axis": 5}, (2, 3)), ({"axis": 1}, (None, None, 3)))
+
+LAYERS += (
+    LayerCase(
+        duo.DynamicReLU,
+        (4, 6),
+        variants=(
+            {},
+            {"reduction": 2, "pieces": 3, "kernel_regularizer": "l2", "bias_constraint": "non_neg"},
+            {"context": "position", "kernel_initializer": "he_normal"},
+            {"axis": 1, "coefficient_initializer": "random_normal"},
+        ),
+        bad_arguments=(*_bad_dynamic, {"reduction": 0}, {"reduction": 1.5}, {"pieces": 1}),
+        bad_inputs=_bad_channels,
+        as_activation=True,
+    ),
+    LayerCase(
+        duo.AttentionActivation,
+        (4, 6),
+        variants=(
+            {},
+            {"heads": 1, "slots": 3, "key_constraint": "unit_norm", "value_regularizer": "l2"},
+            {"context": "mean", "key_initializer": "he_normal"},
+            {"axis": 1, "value_initializer": "random_normal"},
+        ),
+        bad_arguments=(*_bad_dynamic, {"heads": 0}, {"heads": True}, {"slots": 1}),
+        bad_inputs=_bad_channels,
+        as_activation=True,
+    ),
+)
+
 LAYERS += (
     LayerCase(
         duo.QuantileHead,
