@@ -125,7 +125,7 @@ def rational(x: Any, numerator: Any, denominator: Any) -> Any:
     )
     if keras.backend.backend() != "tensorflow":
         return ops.cast(_rational(x, numerator, denominator)[0], dtype)
-    # Without XLA the gradient below costs two thirds of the automatic one.
+    # Without XLA, value and gradient take three quarters of the time of automatic differentiation.
     return ops.cast(ops.custom_gradient(_rational)(x, numerator, denominator), dtype)
 
 

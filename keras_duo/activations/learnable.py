@@ -19,10 +19,10 @@ class LearnableActivation(ParametricActivation):
     be the `activation=` of Dense, Conv or LSTM: its weights are in `trainable_variables` before the
     first step. With `axis=-1` there is one pair for each channel, made when the layer is built. As
     a layer of its own that is when the model is; as `activation=` it is at the first call, which
-    `fit` and `train_on_batch` make in time. A training loop of your own must call the model once on
-    a batch before it reads `trainable_variables`.
+    `fit` and `train_on_batch` make in time. Listing the weights before warns: call the model once
+    on a batch, or build the activation, `activation.build((None, channels))`.
 
-    Half-precision policies compute f(x), a and b in half precision and keep a and b in float32.
+    Half-precision policies compute f(x) in half precision, and keep and apply a and b in float32.
 
     Args:
         activation: f: a name from `keras.activations`, a function, or a layer.

@@ -11,8 +11,8 @@ from keras_duo.activations.functional import snake
 class Snake(ParametricActivation):
     """x + sin(a x)^2 / a, with the frequency a learned; it starts as x + sin(x)^2.
 
-    It rises everywhere and carries a period beyond the training data, which relu and tanh networks
-    do not. a -> 0 is the line x, and a may pass through 0: value and gradients are continuous.
+    It never falls, and carries a period beyond the training data, which relu and tanh networks do
+    not. a -> 0 is the line x, and a may pass through 0: value and gradients are continuous.
 
     Args:
         frequency_initializer: Initial a: a number, or any Keras initializer. The authors advise 5

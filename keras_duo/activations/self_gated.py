@@ -81,7 +81,7 @@ class Acon(ParametricActivation):
         axis: The channel axis, for one p1, p2 and beta for each channel; None for one of each. A
             per-channel activation as `activation=`: see `LearnableActivation`.
         p1_initializer: Initial p1: a number, or any Keras initializer.
-        p2_initializer: Initial p2, likewise. 0.25 for both and a beta of 1 would be a line.
+        p2_initializer: Initial p2, likewise; with p1 = p2 it is a line, and beta does not learn.
         beta_initializer: Initial beta, likewise.
         p1_regularizer: Penalty on p1, added to the loss of the model.
         p2_regularizer: Penalty on p2, likewise.
