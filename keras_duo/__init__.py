@@ -7,9 +7,11 @@ from keras_duo.check import Finding, check
 from keras_duo.layers import *  # noqa: F403
 from keras_duo.losses import *  # noqa: F403
 from keras_duo.metrics import *  # noqa: F403
+from keras_duo.monitor import ActivationMonitor
 from keras_duo.pairs import Pair, recommend
 
 __all__ = [
+    "ActivationMonitor",
     "Finding",
     "Pair",
     "__version__",

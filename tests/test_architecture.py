@@ -16,10 +16,14 @@ LAYERS = (
     {"activations", "losses"},
     {"layers", "metrics", "models"},
     {"_pair_table", "pairs"},
-    {"_output_end", "_check_rules", "check", "monitor", "plots"},
+    {"_gradients", "_activation_sites", "_activation_statistics"}
+    | {"_output_end", "_check_rules", "check", "monitor", "plots"},
 )
 # An optional dependency, and the module that may need it.
-OPTIONAL = {"matplotlib": {"plots"}, "tensorflow": {"losses", "models"}}
+OPTIONAL = {
+    "matplotlib": {"plots"},
+    "tensorflow": {"_gradients", "losses", "models", "monitor"},
+}
 
 
 def imports_of(path):
