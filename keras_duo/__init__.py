@@ -1,6 +1,6 @@
 """The pair that decides what a network learns: the activation inside it and the loss at its end."""
 
-from keras_duo import activations, layers, losses, metrics
+from keras_duo import activations, layers, losses, metrics, plots
 from keras_duo._version import __version__
 from keras_duo.activations import *  # noqa: F403
 from keras_duo.check import Finding, check
@@ -20,6 +20,7 @@ __all__ = [
     "layers",
     "losses",
     "metrics",
+    "plots",
     "recommend",
     *activations.__all__,
     *layers.__all__,

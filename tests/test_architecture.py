@@ -16,7 +16,7 @@ LAYERS = (
     {"activations", "losses"},
     {"layers", "metrics", "models"},
     {"_pair_table", "pairs"},
-    {"_gradients", "_activation_sites", "_activation_statistics"}
+    {"_gradients", "_activation_sites", "_activation_statistics", "_loss_forms"}
     | {"_output_end", "_check_rules", "check", "monitor", "plots"},
 )
 # An optional dependency, and the module that may need it.

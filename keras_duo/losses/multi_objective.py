@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_duo._register import register
-from keras_duo._serialize import loss_from_config, loss_to_config
+from keras_duo._serialize import loss_from_config, loss_to_config, reduced_by
 
 WEIGHTINGS = ("fixed",)
 
@@ -81,7 +81,7 @@ class MultiObjective(keras.losses.Loss):
         """The weighted sum of the parts, each given the same arguments."""
         with keras.name_scope(self.name):
             values = [
-                _reduced_by(loss, self.reduction)(y_true, y_pred, sample_weight)
+                reduced_by(loss, self.reduction)(y_true, y_pred, sample_weight)
                 for loss in self.losses
             ]
             shapes = {tuple(value.shape) for value in values}
@@ -136,7 +136,7 @@ class LossMean(keras.metrics.Mean):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Take in one batch."""
-        value = _reduced_by(self.loss, "sum_over_batch_size")(y_true, y_pred, sample_weight)
+        value = reduced_by(self.loss, "sum_over_batch_size")(y_true, y_pred, sample_weight)
         super().update_state(value, sample_weight=ops.shape(y_pred)[0])
 
     def get_config(self) -> dict[str, Any]:
@@ -184,12 +184,3 @@ def _on_the_simplex(weights: Any, count: int) -> tuple[float, ...]:
         )
     scaled = [weight / max(plain) for weight in plain]  # a sum of large weights could overflow
     return tuple(weight / math.fsum(scaled) for weight in scaled)
-
-
-def _reduced_by(loss: keras.losses.Loss, reduction: str | None) -> keras.losses.Loss:
-    """The same loss under another reduction; what was passed in stays as it is."""
-    # Not `copy.copy`: Keras copies through its config, which forgets the delta of Huber.
-    other = object.__new__(type(loss))
-    vars(other).update(vars(loss))
-    other.reduction = reduction
-    return other
