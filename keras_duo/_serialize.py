@@ -69,6 +69,15 @@ def loss_from_config(config: Any) -> keras.losses.Loss:
     )
 
 
+def reduced_by(loss: keras.losses.Loss, reduction: str | None) -> keras.losses.Loss:
+    """The same loss under another reduction; what was passed in stays as it is."""
+    # Not `copy.copy`: Keras copies through its config, which forgets the delta of Huber.
+    other = object.__new__(type(loss))
+    vars(other).update(vars(loss))
+    other.reduction = reduction
+    return other
+
+
 def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 

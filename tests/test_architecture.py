@@ -16,12 +16,13 @@ LAYERS = (
     {"activations", "losses"},
     {"layers", "metrics", "models"},
     {"_fits", "_label_pairs", "_pair_table", "pairs"},
-    {"check", "monitor", "plots"},
+    {"_gradients", "_activation_sites", "_activation_statistics", "_loss_forms"}
+    | {"check", "monitor", "plots"},
 )
 # An optional dependency, and the module that may need it.
 OPTIONAL = {
     "matplotlib": {"plots"},
-    "tensorflow": {"activations", "check", "losses", "models"},
+    "tensorflow": {"_gradients", "activations", "check", "losses", "models", "monitor"},
 }
 
 

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_duo._serialize import reduced_by
 from keras_duo.check._gradients import gradients, is_zero
-from keras_duo.losses.multi_objective import reduced_by
 
 # Enough to see an output that is constant or a loss that is capped, and cheap to run.
 _EXAMPLES = 32

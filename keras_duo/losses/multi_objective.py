@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_duo._register import register
-from keras_duo._serialize import loss_from_config, loss_to_config
+from keras_duo._serialize import loss_from_config, loss_to_config, reduced_by
 
 WEIGHTINGS = ("fixed",)
 
@@ -184,12 +184,3 @@ def _on_the_simplex(weights: Any, count: int) -> tuple[float, ...]:
         )
     scaled = [weight / max(plain) for weight in plain]  # a sum of large weights could overflow
     return tuple(weight / math.fsum(scaled) for weight in scaled)
-
-
-def reduced_by(loss: keras.losses.Loss, reduction: str | None) -> keras.losses.Loss:
-    """The same loss under another reduction; what was passed in stays as it is."""
-    # Not `copy.copy`: Keras copies through its config, which forgets the delta of Huber.
-    other = object.__new__(type(loss))
-    vars(other).update(vars(loss))
-    other.reduction = reduction
-    return other
