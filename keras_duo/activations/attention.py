@@ -8,6 +8,7 @@ from keras import ops
 from keras_duo._register import register
 from keras_duo._validate import channel_count, integer
 from keras_duo.activations._context import CONTEXT, at_least, matrices, pooled, spread
+from keras_duo.activations._parametric import ParametricActivation
 
 
 def attention_activation(
@@ -27,7 +28,7 @@ def attention_activation(
 
 
 @register
-class AttentionActivation(keras.layers.Layer):
+class AttentionActivation(ParametricActivation):
     """A relu whose threshold and slopes each unit takes from an attention over the input.
 
     y = s * (x - t) above the threshold t, n * (x - t) below it. The input attends, as the query, to
@@ -99,11 +100,9 @@ class AttentionActivation(keras.layers.Layer):
         value_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.supports_masking = True
+        super().__init__(integer()("axis", axis), **kwargs)
         self.heads = at_least(1)("heads", heads)
         self.slots = at_least(2)("slots", slots)
-        self.axis = integer()("axis", axis)
         self.context = CONTEXT("context", context)
         self.key_initializer = keras.initializers.get(key_initializer)
         self.value_initializer = keras.initializers.get(value_initializer)
@@ -142,17 +141,12 @@ class AttentionActivation(keras.layers.Layer):
         )
         return attention_activation(inputs, threshold, 1.0 + slope, negative_slope)
 
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
-        """The shape of the input."""
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         """Every argument of the constructor."""
         return {
             **super().get_config(),
             "heads": self.heads,
             "slots": self.slots,
-            "axis": self.axis,
             "context": self.context,
             "key_initializer": keras.initializers.serialize(self.key_initializer),
             "value_initializer": keras.initializers.serialize(self.value_initializer),

@@ -9,6 +9,7 @@ from keras import ops
 from keras_duo._register import register
 from keras_duo._validate import channel_count, integer
 from keras_duo.activations._context import CONTEXT, at_least, matrices, pooled, spread
+from keras_duo.activations._parametric import ParametricActivation
 
 
 def dynamic_relu(x: Any, slopes: Sequence, intercepts: Sequence) -> Any:
@@ -27,7 +28,7 @@ def dynamic_relu(x: Any, slopes: Sequence, intercepts: Sequence) -> Any:
 
 
 @register
-class DynamicReLU(keras.layers.Layer):
+class DynamicReLU(ParametricActivation):
     """max_k(a_k(x) * x + b_k(x)), its slopes and intercepts computed from the input (DyReLU-B).
 
     The context c of an example, one number for each channel, passes a network with one hidden layer
@@ -92,11 +93,9 @@ class DynamicReLU(keras.layers.Layer):
         bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.supports_masking = True
+        super().__init__(integer()("axis", axis), **kwargs)
         self.reduction = at_least(1)("reduction", reduction)
         self.pieces = at_least(2)("pieces", pieces)
-        self.axis = integer()("axis", axis)
         self.context = CONTEXT("context", context)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
@@ -142,17 +141,12 @@ class DynamicReLU(keras.layers.Layer):
         slopes = [1.0 + residuals[0], *residuals[1 : self.pieces]]
         return dynamic_relu(inputs, slopes, [0.5 * b for b in residuals[self.pieces :]])
 
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
-        """The shape of the input."""
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         """Every argument of the constructor."""
         return {
             **super().get_config(),
             "reduction": self.reduction,
             "pieces": self.pieces,
-            "axis": self.axis,
             "context": self.context,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),

@@ -1,0 +1,40 @@
+"""The examples compile pairs that fit: check has nothing to say about the models they train."""
+
+import contextlib
+import runpy
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+from keras_duo import check
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+class EveryModelSeenError(Exception):
+    """The example starts over with models that have been checked."""
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
+def test_check_is_silent_on_an_example(name, monkeypatch, tmp_path):
+    plain_fit, seen = keras.Model.fit, []
+
+    def fit(model, x, y, **options):
+        kind = ([type(layer) for layer in model.layers], repr(model.loss.get_config()))
+        if kind in seen:
+            raise EveryModelSeenError
+        seen.append(kind)
+        # Of class balance an example about imbalance knows.
+        findings = [f for f in check(model, x[:512], y[:512]) if f.severity != "advice"]
+        assert findings == []
+        return plain_fit(model, x[:64], y[:64], **{**options, "epochs": 1, "verbose": 0})
+
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
+    data = [] if name == "quantiles" else ["--data", "digits"]
+    monkeypatch.setattr(sys, "argv", [name, *data, "--out", str(tmp_path)])
+    with contextlib.suppress(EveryModelSeenError):
+        runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    assert seen
