@@ -211,7 +211,7 @@ class ActivationMonitor(keras.callbacks.Callback):
 
 
 # Where a message begins. Healthy networks stay below (docs/monitor.md has what was measured).
-FEW_EXAMPLES = 16
+FEW_EXAMPLES = 64
 MANY_DEAD = 0.25
 MUCH_SATURATED = 0.75
 FAR_RATIO = 1e3

@@ -99,7 +99,7 @@ CODINGS = {
         right=lambda target: np.log(target / (1 - target)),
     ),
     "whole numbers from 0": Coding(
-        lambda rng: rng.permuted(np.triu(rng.integers(1, 5, (UNITS, UNITS)), 1), axis=1) * 1.0,
+        lambda rng: rng.permuted(np.triu(rng.integers(1, 5, (UNITS, UNITS))), axis=1) * 1.0,
         wrong=lambda target, margin: np.where(target > 0, -margin, margin),
     ),
     "masks of 0 and 1": Coding(
