@@ -37,4 +37,6 @@ def test_check_is_silent_on_an_example(name, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", [name, *data, "--out", str(tmp_path)])
     with contextlib.suppress(EveryModelSeenError):
         runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    # Its figures, which end with the process of an example otherwise.
+    sys.modules["matplotlib.pyplot"].close("all")
     assert seen
