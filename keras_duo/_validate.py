@@ -77,15 +77,17 @@ def number_or_sequence(**bounds: float) -> Rule:
     return Rule(f"{element.statement}, or a sequence of such numbers", convert)
 
 
-def integer() -> Rule:
-    """An integer, which a bool is not."""
+def integer(at_least: int | None = None) -> Rule:
+    """An integer, which a bool is not, and not below a bound."""
 
     def convert(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             raise TypeError
+        if at_least is not None and value < at_least:
+            raise ValueError
         return int(value)
 
-    return Rule("be an integer", convert)
+    return Rule("be an integer" if at_least is None else f"be an integer >= {at_least}", convert)
 
 
 def flag() -> Rule:

@@ -5,17 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_duo._validate import Rule, integer
-
-
-def at_least(least: int) -> Rule:
-    def convert(value: Any) -> int:
-        plain = integer().convert(value)
-        if plain < least:
-            raise ValueError
-        return plain
-
-    return Rule(f"be an integer >= {least}", convert)
+from keras_duo._validate import Rule
 
 
 def _context(value: Any) -> str:

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_duo._register import register
 from keras_duo._validate import channel_count, integer
-from keras_duo.activations._context import CONTEXT, at_least, matrices, pooled, spread
+from keras_duo.activations._context import CONTEXT, matrices, pooled, spread
 from keras_duo.activations._parametric import ParametricActivation
 
 
@@ -101,8 +101,8 @@ class AttentionActivation(ParametricActivation):
         **kwargs: Any,
     ) -> None:
         super().__init__(integer()("axis", axis), **kwargs)
-        self.heads = at_least(1)("heads", heads)
-        self.slots = at_least(2)("slots", slots)
+        self.heads = integer(at_least=1)("heads", heads)
+        self.slots = integer(at_least=2)("slots", slots)
         self.context = CONTEXT("context", context)
         self.key_initializer = keras.initializers.get(key_initializer)
         self.value_initializer = keras.initializers.get(value_initializer)

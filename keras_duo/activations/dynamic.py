@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_duo._register import register
 from keras_duo._validate import channel_count, integer
-from keras_duo.activations._context import CONTEXT, at_least, matrices, pooled, spread
+from keras_duo.activations._context import CONTEXT, matrices, pooled, spread
 from keras_duo.activations._parametric import ParametricActivation
 
 
@@ -94,8 +94,8 @@ class DynamicReLU(ParametricActivation):
         **kwargs: Any,
     ) -> None:
         super().__init__(integer()("axis", axis), **kwargs)
-        self.reduction = at_least(1)("reduction", reduction)
-        self.pieces = at_least(2)("pieces", pieces)
+        self.reduction = integer(at_least=1)("reduction", reduction)
+        self.pieces = integer(at_least=2)("pieces", pieces)
         self.context = CONTEXT("context", context)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)

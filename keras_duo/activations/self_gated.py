@@ -3,19 +3,9 @@
 from typing import Any
 
 from keras_duo._register import register
-from keras_duo._validate import Rule, channel_count, integer
+from keras_duo._validate import channel_count, integer
 from keras_duo.activations._parametric import ParametricActivation
 from keras_duo.activations.functional import acon, meta_acon, swish
-
-
-def _at_least_one(value: Any) -> int:
-    plain = integer().convert(value)
-    if plain < 1:
-        raise ValueError
-    return plain
-
-
-_REDUCTION = Rule("be an integer >= 1", _at_least_one)
 
 
 @register
@@ -200,7 +190,7 @@ class MetaAcon(ParametricActivation):
         **kwargs: Any,
     ) -> None:
         super().__init__(integer()("axis", axis), **kwargs)
-        self.reduction = _REDUCTION("reduction", reduction)
+        self.reduction = integer(at_least=1)("reduction", reduction)
         self.add_parameter("p1", p1_initializer, p1_regularizer, p1_constraint)
         self.add_parameter("p2", p2_initializer, p2_regularizer, p2_constraint)
         self.declare(

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
-import numpy as np
-from keras import backend, ops
+from keras import ops
 
 from keras_duo._validate import aligned, flag, integer, known_axis, number
 from keras_duo.losses._fused import sum_over
-from keras_duo.losses._logits import categorical_logits, log_of
+from keras_duo.losses._logits import categorical_logits, log_of, tiny_of
 
 # Arguments that the classification losses share.
 Axis = Annotated[int, integer()]
@@ -100,8 +99,8 @@ def _label_terms(axis: int, smoothing: float) -> Callable:
     def terms(label: Any, logits: Any) -> tuple[Any, Callable]:
         shifted = from_largest(logits, axis)
         exp = ops.exp(shifted)
-        right = _at_least_tiny(sum_over(label * exp, axis))
-        wrong = _at_least_tiny(sum_over((1.0 - label) * exp, axis))
+        right = ops.maximum(sum_over(label * exp, axis), tiny_of(exp))
+        wrong = ops.maximum(sum_over((1.0 - label) * exp, axis), tiny_of(exp))
         size, score = sum_over(label, axis), sum_over(label * shifted, axis)
         keep, rest = 1.0, 0.0  # of the target keep * y + rest
         if smoothing:
@@ -130,7 +129,3 @@ def _label_terms(axis: int, smoothing: float) -> Callable:
         return both, gradient
 
     return terms
-
-
-def _at_least_tiny(total: Any) -> Any:
-    return ops.maximum(total, float(np.finfo(backend.standardize_dtype(total.dtype)).tiny))

@@ -41,5 +41,9 @@ def _scores(y_pred: Any, from_logits: bool, activation: str) -> tuple[Any, bool]
 
 def log_of(probability: Any) -> Any:
     """Logarithm, of 0 that of the smallest normal number; the gradient there is 0."""
-    tiny = float(np.finfo(backend.standardize_dtype(probability.dtype)).tiny)
-    return ops.log(ops.maximum(probability, tiny))
+    return ops.log(ops.maximum(probability, tiny_of(probability)))
+
+
+def tiny_of(x: Any) -> float:
+    """The smallest normal number of the dtype of a tensor."""
+    return float(np.finfo(backend.standardize_dtype(x.dtype)).tiny)

@@ -11,7 +11,6 @@ from one end of the range of float32 to the other.
 from collections.abc import Callable
 from typing import Annotated, Any
 
-import numpy as np
 from keras import backend, ops
 
 from keras_duo._register import register
@@ -36,7 +35,7 @@ from keras_duo.losses._class_terms import (
 )
 from keras_duo.losses._function_loss import FunctionLoss
 from keras_duo.losses._fused import sum_over
-from keras_duo.losses._logits import binary_logits, categorical_logits, log_of
+from keras_duo.losses._logits import binary_logits, categorical_logits, log_of, tiny_of
 
 Balance = Annotated[
     float | tuple[float, ...] | None, optional(number_or_sequence(at_least=0, at_most=1))
@@ -277,14 +276,14 @@ def _binary_focal(gamma: float, smoothing: float) -> Callable:
         )
         wrong = label * off + (1.0 - label) * on
         # Where 1 - p_t is no float any more, its logarithm still is.
-        vanished = wrong < _tiny(wrong)
+        vanished = wrong < tiny_of(wrong)
         log_wrong = ops.where(vanished, -ops.abs(logits), log_of(wrong))
         fade = _power(wrong, log_wrong, gamma)
 
         def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
             # TensorFlow and JAX pass the upstream gradient alone, torch the arguments before it.
             upstream = args[0] if upstream is None else upstream
-            steepness, divisor = gamma * fade * cross_entropy, ops.maximum(wrong, _tiny(wrong))
+            steepness, divisor = gamma * fade * cross_entropy, ops.maximum(wrong, tiny_of(wrong))
             share = ops.where(vanished, 1.0, on * off / divisor)
             to_logits = fade * ((1.0 - target) * on - target * off)
             to_logits = to_logits + steepness * (1.0 - 2.0 * label) * share
@@ -300,10 +299,6 @@ def _power(base: Any, log_base: Any, exponent: float) -> Any:
     if exponent in (0, 1, 2):
         return (ops.ones_like(base), base, base * base)[int(exponent)]
     return ops.exp(exponent * log_base)
-
-
-def _tiny(x: Any) -> float:
-    return float(np.finfo(backend.standardize_dtype(x.dtype)).tiny)
 
 
 def _class_ids(y_true: Any, y_pred: Any, axis: int) -> Any:
