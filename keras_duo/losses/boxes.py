@@ -155,8 +155,7 @@ def ciou_loss(y_true: Any, y_pred: Any, *, bounding_box_format: BoxFormat = "xyx
     """
     pair = _pair(y_true, y_pred, bounding_box_format)
     iou_term = _iou_term(pair)
-    angle = _aspect_angle(pair.true) - _aspect_angle(pair.pred)
-    v = 0.4052847345693511 * ops.square(angle)  # 4 / pi^2
+    v = 0.4052847345693511 * ops.square(_aspect_angle(pair))  # 4 / pi^2
     alpha = ops.stop_gradient(_ratio(v, iou_term + v))
     return iou_term + _distance_term(pair) + alpha * v
 
@@ -204,7 +203,10 @@ class CIoU(FunctionLoss, function=ciou_loss):
 
 
 class _Pair(NamedTuple):
-    """A label and a prediction as lengths, x and y on the last axis, all but `offset` >= 0."""
+    """A label and a prediction as lengths, x and y on the first axis, all but `offset` >= 0.
+
+    Behind it the boxes lie side by side, as the machine takes several at once.
+    """
 
     true: Any  # sizes of the two boxes
     pred: Any
@@ -232,8 +234,8 @@ def _pair(y_true: Any, y_pred: Any, bounding_box_format: str) -> _Pair:
             "`y_true` and `y_pred` must hold the 4 numbers of a box on their last axis. "
             f"Received: y_true.shape={true_shape}, y_pred.shape={pred_shape}"
         )
-    true_low, true_high = _corners(y_true, bounding_box_format)
-    pred_low, pred_high = _corners(y_pred, bounding_box_format)
+    true_low, true_high = _corners(ops.moveaxis(y_true, -1, 0), bounding_box_format)
+    pred_low, pred_high = _corners(ops.moveaxis(y_pred, -1, 0), bounding_box_format)
     true, pred = true_high - true_low, pred_high - pred_low
     below, above = true_low - pred_low, pred_high - true_high
     overlap = ops.minimum(true_high, pred_high) - ops.maximum(true_low, pred_low)
@@ -254,9 +256,9 @@ def _pair(y_true: Any, y_pred: Any, bounding_box_format: str) -> _Pair:
 def _corners(boxes: Any, bounding_box_format: str) -> tuple[Any, Any]:
     """The low and the high corner, (x, y) each. A size below 0 becomes 0 in its place."""
     form = bounding_box_format.removeprefix("rel_")
-    first, second = boxes[..., :2], boxes[..., 2:]
+    first, second = boxes[:2], boxes[2:]
     if "yx" in form:
-        first, second = ops.flip(first, axis=-1), ops.flip(second, axis=-1)
+        first, second = ops.flip(first, axis=0), ops.flip(second, axis=0)
     if form in ("xyxy", "yxyx"):
         inverted = second < first
         centre = 0.5 * (first + second)
@@ -270,47 +272,56 @@ def _corners(boxes: Any, bounding_box_format: str) -> tuple[Any, Any]:
 def _iou_term(pair: _Pair) -> Any:
     """1 - IoU = (missed + extra area) / union."""
     unit = pair.over(pair.hull)
-    missed = unit.missed[..., 0] * unit.true[..., 1] + unit.shared[..., 0] * unit.missed[..., 1]
-    extra = unit.extra[..., 0] * unit.pred[..., 1] + unit.shared[..., 0] * unit.extra[..., 1]
-    shared, differing = _area(unit.shared), missed + extra
+    shared_x, shared_y = ops.unstack(unit.shared)
+    missed_x, missed_y = ops.unstack(unit.missed)
+    extra_x, extra_y = ops.unstack(unit.extra)
+    missed = missed_x * unit.true[1] + shared_x * missed_y
+    extra = extra_x * unit.pred[1] + shared_x * extra_y
+    shared, differing = shared_x * shared_y, missed + extra
     # By the ratio of the smaller to the larger: boxes that lie apart have a slope of exactly 0,
     # where differing / union would leave its rounding for an optimizer to follow.
     apart = shared < differing
     ratio = _ratio(ops.where(apart, shared, differing), ops.where(apart, differing, shared))
     value = ops.where(apart, 1.0, ratio) / (1.0 + ratio)
-    unequal = ops.any(ops.maximum(pair.missed, pair.extra) + pair.gap > 0, axis=-1)
+    unequal = ops.any(ops.maximum(pair.missed, pair.extra) + pair.gap > 0, axis=0)
     return ops.where(shared + differing > 0, value, ops.cast(unequal, value.dtype))
 
 
 def _empty_term(pair: _Pair) -> Any:
     """(hull - union) / hull: the corners of an overlap, and the gaps."""
     unit = pair.over(pair.hull)
-    corners = unit.extra[..., 0] * unit.missed[..., 1] + unit.missed[..., 0] * unit.extra[..., 1]
-    gap_x, gap_y = unit.gap[..., 0], unit.gap[..., 1]
-    gaps = gap_x * unit.hull[..., 1] + (unit.hull[..., 0] - gap_x) * gap_y
-    return _ratio(corners + gaps, _area(unit.hull))
+    missed_x, missed_y = ops.unstack(unit.missed)
+    extra_x, extra_y = ops.unstack(unit.extra)
+    gap_x, gap_y = ops.unstack(unit.gap)
+    hull_x, hull_y = ops.unstack(unit.hull)
+    corners = extra_x * missed_y + missed_x * extra_y
+    gaps = gap_x * hull_y + (hull_x - gap_x) * gap_y
+    return _ratio(corners + gaps, hull_x * hull_y)
 
 
 def _distance_term(pair: _Pair) -> Any:
-    unit = pair.over(ops.max(pair.hull, axis=-1, keepdims=True))
-    distance = ops.sum(ops.square(unit.offset), axis=-1)
-    return _ratio(distance, ops.sum(ops.square(unit.hull), axis=-1))
+    unit = pair.over(ops.max(pair.hull, axis=0, keepdims=True))
+    distance = ops.sum(ops.square(unit.offset), axis=0)
+    return _ratio(distance, ops.sum(ops.square(unit.hull), axis=0))
 
 
-def _aspect_angle(size: Any) -> Any:
-    """atan(width / height), right for either of them 0; a point counts as square."""
-    longest = ops.stop_gradient(ops.max(size, axis=-1, keepdims=True))
-    size = ops.where(longest > 0, size / ops.maximum(longest, _SMALLEST), 1.0)
-    return ops.arctan2(size[..., 0], size[..., 1])
+def _aspect_angle(pair: _Pair) -> Any:
+    """atan(width / height) of the label less that of the prediction, by one arc tangent."""
+    width, height = ops.unstack(_shape_of(pair.true))
+    pred_width, pred_height = ops.unstack(_shape_of(pair.pred))
+    across = width * pred_height - pred_width * height
+    return ops.arctan2(across, height * pred_height + width * pred_width)
+
+
+def _shape_of(size: Any) -> Any:
+    """Width and height, the larger as 1; a point counts as square."""
+    longest = ops.stop_gradient(ops.max(size, axis=0, keepdims=True))
+    return ops.where(longest > 0, size / ops.maximum(longest, _SMALLEST), 1.0)
 
 
 def _at_most(size: Any, length: Any) -> Any:
     """The smaller of the two; where they are equal the gradient goes to `length`."""
     return ops.where(size < length, size, length)
-
-
-def _area(size: Any) -> Any:
-    return size[..., 0] * size[..., 1]
 
 
 def _ratio(part: Any, whole: Any) -> Any:
