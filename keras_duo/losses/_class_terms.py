@@ -118,8 +118,9 @@ def _label_terms(axis: int, smoothing: float) -> Callable:
             pull = to_margin - to_entropy * size * (wrong / (right + wrong))
             # Not every kernel has 1 / 1 = 1, and a division for each element is slow.
             inverse = ops.where(ops.equal(right, 1.0), 1.0, 1.0 / right)
-            among_right = (label * exp) * inverse
-            among_wrong = ((1.0 - label) * exp) * (1.0 / wrong)
+            # Other products than those summed above, which shared would have to be stored.
+            among_right = label * (exp * inverse)
+            among_wrong = (1.0 - label) * (exp * (1.0 / wrong))
             excess = among_right * (to_entropy * size) - to_entropy * (keep * label + rest)
             to_label = to_margin * exp * (inverse + 1.0 / wrong)
             to_label = to_label + (keep * to_entropy) * (log_sum - shifted)

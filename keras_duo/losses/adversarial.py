@@ -141,7 +141,12 @@ def non_saturating_loss(y_true: Any, y_pred: Any, *, label_smoothing: Smoothing 
         0.6931...
     """
     label, score = _labelled(y_true, y_pred)
-    return _mixed(label * (1.0 - label_smoothing), ops.softplus(-score), ops.softplus(score))
+    # softplus(score) - label * score by one exponential, and nothing cancels: the first two terms
+    # are 0 or add up where the last one is small. At 0 its slope is that of the branch taken.
+    positive = score > 0
+    size, larger = ops.where(positive, -score, score), ops.where(positive, score, 0.0)
+    linear = larger - label * (1.0 - label_smoothing) * score
+    return ops.mean(linear + ops.log1p(ops.exp(size)), axis=-1)
 
 
 @validated

@@ -280,9 +280,8 @@ def _wrong_share(
         on, off, label = (ops.where(counted, tensor, 0.0) for tensor in (on, off, label))
     pixels = [i for i in range(1, len(shape)) if i != axis]
     hit = ops.sum(label * on, axis=pixels)
-    added = ops.sum((1.0 - label) * on, axis=pixels)
-    missed = ops.sum(label * off, axis=pixels)
-    wrong = alpha * added + beta * missed
+    added, missed = (1.0 - label) * on, label * off
+    wrong = ops.sum(alpha * added + beta * missed, axis=pixels)
     whole = hit + wrong + smooth
     nothing = ops.equal(whole, 0.0)
     share = ops.where(nothing, 0.0, wrong / ops.where(nothing, 1.0, whole))

@@ -109,10 +109,10 @@ def one_label_for_all(y_true: Any, y_pred: Any, count: int | None = None) -> tup
 
 
 def _pinball(error: Any, tau: Any, smoothing: float) -> Any:
-    if smoothing < _NARROWEST:
-        # relu has the slope 0 at 0 on every backend, which a maximum of the two has not.
-        return tau * ops.relu(error) + (1.0 - tau) * ops.relu(-error)
     above = error > 0
+    if smoothing < _NARROWEST:
+        # A slope of 0 at 0 on every backend, and NaN stays NaN.
+        return ops.where(above, tau, ops.where(error < 0, tau - 1.0, 0.0)) * error
     size = ops.where(above, error, -error)  # its slope at 0 is that of the branch taken below
     tail = smoothing * ops.softplus(-size / smoothing)
     return ops.where(above, tau * error, (tau - 1.0) * error) + tail
