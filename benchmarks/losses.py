@@ -119,7 +119,7 @@ ROWS = [
     (duo.Tversky(), losses.Tversky(), "Tversky", (masks, 16, 128, 4)),
     (duo.Dice(), losses.Dice(), "Dice", (masks, 16, 128, 4)),
     (duo.Quantile(0.5), MAE, "MeanAbsoluteError", (numbers, 65536, 16)),
-    (duo.LSGAN(), MSE, "MeanSquaredError", (scores, 65536, 1)),
+    (duo.LSGAN(), MSE, "[MeanSquaredError]", (scores, 65536, 1)),
     (duo.HingeGAN(), losses.Hinge(), "Hinge", (scores, 65536, 1)),
     (duo.NonSaturating(), BCE, "BinaryCrossentropy", (scores, 65536, 1)),
     (duo.CIoU(), keras_ciou, "compute_ciou", (boxes, 64, 1024)),

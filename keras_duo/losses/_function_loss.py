@@ -65,7 +65,10 @@ class FunctionLoss(keras.losses.Loss):
             # What Keras has put on the output, it does not put on the tensors of a cluster.
             beside = (getattr(y_pred, name, None) for name in ("_keras_logits", "_keras_mask"))
             tensors = (y_true, y_pred, *beside, sample_weight)
-            return fused(reduced)(*(x if x is None else ops.convert_to_tensor(x) for x in tensors))
+            tensors = tuple(x if x is None else ops.convert_to_tensor(x) for x in tensors)
+            if self.reduction in (None, "none"):
+                return reduced(*tensors)
+            return fused(reduced)(*tensors)
 
     def weighted(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[Any, Any]:
         """The values before they are reduced, and one weight a value; None where all weigh 1."""
@@ -175,7 +178,7 @@ class _Given(keras.losses.Loss):
 
 @cache
 def _given(reduction: str | None, dtype: str) -> _Given:
-    return _Given(reduction=reduction, dtype=dtype)
+    return _Given(name="given", reduction=reduction, dtype=dtype)
 
 
 def _constructor(function: Callable) -> Callable:

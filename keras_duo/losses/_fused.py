@@ -15,7 +15,7 @@ from keras import backend, ops
 
 
 def fused(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` of tensors (or None), whose value and gradient become one cluster."""
+    """`function` of tensors (or None), a scalar, whose value and gradient become one cluster."""
     if not _in_graph():
         return function
     import tensorflow as tf
@@ -23,22 +23,32 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
     def clustered(*tensors: Any) -> Any:
         given = [i for i, tensor in enumerate(tensors) if tensor is not None]
 
-        @tf.custom_gradient
-        def with_gradient(*present: Any) -> tuple[Any, Callable]:
+        # TensorFlow rewrites the arithmetic of a graph before it clusters it, and what it has
+        # rewritten is in no scope any more: the cluster would fall apart. It leaves this one alone.
+        @tf.function(autograph=False, experimental_attributes={"_noinline": True})
+        def value_and_slopes(*present: Any) -> tuple[Any, Any]:
             arguments: list[Any] = [None] * len(tensors)
             for i, tensor in zip(given, present, strict=True):
                 arguments[i] = tensor
-            with tf.xla.experimental.jit_scope(), tf.GradientTape() as tape:
+            with tf.GradientTape() as tape:
                 tape.watch([tensor for tensor in present if tensor.dtype.is_floating])
                 value = function(*arguments)
+            return value, tape.gradient(value, present)
 
-            def gradient(upstream: Any) -> Any:
-                with tf.xla.experimental.jit_scope():
-                    return tape.gradient(value, present, output_gradients=upstream)
+        @tf.custom_gradient
+        def differentiable(*present: Any) -> tuple[Any, Callable]:
+            with tf.xla.experimental.jit_scope():
+                value, slopes = value_and_slopes(*(_wide(tensor) for tensor in present))
+
+            def gradient(upstream: Any) -> list[Any]:
+                return [
+                    None if slope is None else ops.cast(upstream * slope, tensor.dtype)
+                    for slope, tensor in zip(slopes, present, strict=True)
+                ]
 
             return value, gradient
 
-        return with_gradient(*(tensors[i] for i in given))
+        return differentiable(*(tensors[i] for i in given))
 
     return clustered
 
@@ -49,9 +59,26 @@ def sum_over(tensor: Any, axis: int) -> Any:
     XLA on a CPU adds the entries of a row one after the other, and multiplies matrices with all the
     width of the machine.
     """
-    if axis == len(tensor.shape) - 1 and _in_graph() and _has_cpus_only():
-        return ops.matmul(tensor, ops.ones((ops.shape(tensor)[axis], 1), tensor.dtype))
-    return ops.sum(tensor, axis=axis, keepdims=True)
+    if axis != len(tensor.shape) - 1 or not (_in_graph() and _has_cpus_only()):
+        return ops.sum(tensor, axis=axis, keepdims=True)
+
+    def product(tensor: Any) -> tuple[Any, Callable]:
+        ones = ops.ones((ops.shape(tensor)[axis], 1), tensor.dtype)
+        # A cluster repeats the upstream gradient in passing. The product would write it out.
+        return ops.matmul(tensor, ones), lambda upstream: ops.broadcast_to(
+            upstream, ops.shape(tensor)
+        )
+
+    return ops.custom_gradient(product)(tensor)
+
+
+def _wide(tensor: Any) -> Any:
+    # A slope in half precision would vanish before the scale of the loss could save it.
+    return (
+        ops.cast(tensor, "float32")
+        if tensor.dtype.is_floating and tensor.dtype.size < 4
+        else tensor
+    )
 
 
 def _in_graph() -> bool:

@@ -56,7 +56,7 @@ def test_a_cluster_changes_no_number(case):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_forward_and_backward_are_marked_for_xla(case):
+def test_value_and_slope_are_one_node_that_is_marked_for_xla(case):
     y_true, y_pred = data(case)
 
     @tf.function(autograph=False)
@@ -64,17 +64,34 @@ def test_forward_and_backward_are_marked_for_xla(case):
         with tf.GradientTape() as tape:
             tape.watch(y_pred)
             value = case.make()(y_true, y_pred)
-        return tape.gradient(value, y_pred)
+        return value, tape.gradient(value, y_pred)
 
-    graph = run.get_concrete_function(y_true, y_pred).graph
+    operations = run.get_concrete_function(y_true, y_pred).graph.get_operations()
+    inside = [op.type for op in operations if "_XlaCompile" in op.node_def.attr]
+    assert [kind for kind in inside if kind != "Identity"] == ["PartitionedCall"]
+    # The upstream gradient, 1, and the products with it, of which the graph gets rid.
     inert = {"Placeholder", "Const", "Identity", "IdentityN", "NoOp"}
-    outside = [
-        op.type
-        for op in graph.get_operations()
-        if op.type not in inert and "_XlaCompile" not in op.node_def.attr
-    ]
-    # The upstream gradient of the reduced value, and what passes it on.
-    assert set(outside) <= {"Fill", "Shape", "OnesLike"}, outside
+    outside = {op.type for op in operations if "_XlaCompile" not in op.node_def.attr}
+    assert outside - inert <= {"Fill", "Shape", "OnesLike", "Mul"}
+
+
+def test_the_gradient_reaches_into_control_flow():
+    case = next(case for case in CASES if case.loss is duo.CategoricalFocal)
+    y_true, y_pred = data(case)
+    loss = case.make()
+
+    def chosen(y_true, y_pred):
+        return tf.cond(tf.reduce_sum(y_pred) < 1e9, lambda: loss(y_true, y_pred), lambda: 0.0)
+
+    def mapped(y_true, y_pred):
+        pairs = (y_true[None], y_pred[None])
+        return tf.map_fn(lambda pair: loss(*pair), pairs, fn_output_signature=tf.float32)[0]
+
+    expected = with_slopes(loss)(y_true, y_pred)
+    for function in (chosen, mapped):
+        run = tf.function(with_slopes(function), autograph=False)
+        for got, want in zip(run(y_true, y_pred)[:2], expected, strict=False):
+            assert_same(got, want)
 
 
 def test_labels_and_weights_have_gradients():
@@ -95,6 +112,19 @@ def test_labels_and_weights_have_gradients():
         for got, want in zip(graph(y_true, y_pred, weights), eager, strict=True):
             assert np.abs(want).max() > 0
             assert_same(got, want)
+
+
+def test_a_scaled_loss_keeps_slopes_that_half_precision_cannot_hold():
+    y_true, y_pred = tf.zeros((4096, 1)), tf.zeros((4096, 1), "float16")
+
+    @tf.function(autograph=False)
+    def run():
+        with tf.GradientTape() as tape:
+            tape.watch(y_pred)
+            value = 2.0**15 * duo.Focal(gamma=0.0, from_logits=True)(y_true, 1e-4 * y_pred)
+        return tape.gradient(value, y_pred)
+
+    np.testing.assert_allclose(run(), 2.0**15 * 1e-4 * 0.5 / 4096, rtol=2e-3)
 
 
 @pytest.mark.parametrize("run_eagerly", [False, True])
