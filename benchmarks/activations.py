@@ -1,11 +1,13 @@
 """Time of the activations at (8192, 512), forward and backward, as ratios to fixed ones of Keras.
 
     python benchmarks/activations.py
+    python benchmarks/activations.py --jit-compile
     python benchmarks/activations.py --shape 128 512 --only Swish "Swish, axis=-1"
 
 One call computes the value, and from a given gradient of it the gradients of the input and of every
-parameter, in a graph of float32 without XLA, which is how `fit` runs on a CPU. The rounds are
-interleaved in an order drawn anew for each; the figures are medians.
+parameter, in a graph of float32: without XLA, which is how `fit` runs on a CPU, or with it, as it
+does after `compile(jit_compile=True)`. The rounds are interleaved in an order drawn anew for each;
+the figures are medians.
 """
 
 import argparse
@@ -36,6 +38,8 @@ LEARNED = {
     "Rational, axis=-1": lambda: duo.Rational(axis=-1),
     "Snake": duo.Snake,
     "Snake, axis=-1": lambda: duo.Snake(axis=-1),
+    "DynamicReLU": duo.DynamicReLU,
+    "AttentionActivation": duo.AttentionActivation,
 }
 
 
@@ -44,13 +48,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", type=int, nargs="+", default=[8192, 512])
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--jit-compile", action="store_true", help="all of a call by XLA")
     parser.add_argument("--only", nargs="*", choices=LEARNED, default=list(LEARNED))
     args = parser.parse_args()
 
     keras.utils.set_random_seed(0)
     x, upstream = tf.random.normal(args.shape), tf.random.normal(args.shape)
     makers = FIXED | {name: LEARNED[name] for name in args.only}
-    steps = {name: step(make(), x) for name, make in makers.items()}
+    steps = {name: step(make(), x, args.jit_compile) for name, make in makers.items()}
     times = {name: [] for name in steps}
     for _ in range(args.rounds):
         for name in random.sample(list(steps), len(steps)):
@@ -66,12 +71,14 @@ def main():
         print(f"{name:30}{1000 * median:8.2f}{ratios}")
 
 
-def step(layer, x):
+def step(layer, x, jit_compile):
     """Value and gradients of a layer as one graph for any batch size."""
     layer.build(x.shape)
     variables = [variable.value for variable in layer.trainable_variables]
 
-    @tf.function(input_signature=[tf.TensorSpec([None, *x.shape[1:]])] * 2, autograph=False)
+    signature = [tf.TensorSpec([None, *x.shape[1:]])] * 2
+
+    @tf.function(input_signature=signature, autograph=False, jit_compile=jit_compile)
     def run(x, upstream):
         with tf.GradientTape() as tape:
             tape.watch(x)

@@ -228,7 +228,8 @@ class TestInTraining:
     def test_half_precision_and_xla(self):
         keras.config.set_dtype_policy("mixed_float16")
         biases = TestOnANetworkMadeByHand.DEAD
-        _, history = trained(network(hidden(biases=biases), jit_compile=True))
+        output = layers.Dense(1, "sigmoid", dtype="float32")
+        _, history = trained(network(hidden(biases=biases), output=output, jit_compile=True))
         assert history["dead/hidden"] == [5 / 8]
         assert history["gradient/hidden"][0] > 0
 

@@ -80,14 +80,14 @@ def test_unreadable(way, kind):
     assert list(wrong_in(built(way, kind), kind, unknown=True)) == []
 
 
-# One kind: the files differ in the name of an activation alone. A softmax has an axis to keep.
+@KINDS
 @pytest.mark.parametrize("way", [*READABLE, *UNREADABLE])
-def test_the_same_after_a_reload(way, tmp_path):
-    model = built(way, "softmax")
+def test_the_same_after_a_reload(way, kind, tmp_path):
+    model = built(way, kind)
     model.compile("sgd", loss="mse")
     model.save(tmp_path / "model.keras")
     reloaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert list(wrong_in(reloaded, "softmax", unknown=way in UNREADABLE)) == []
+    assert list(wrong_in(reloaded, kind, unknown=way in UNREADABLE)) == []
 
 
 @pytest.mark.parametrize(("kind", "pair"), [("linear", 2), ("sigmoid", 4), ("softmax", 5)])
