@@ -108,8 +108,9 @@ def _label_terms(axis: int, smoothing: float) -> Callable:
             size = keep * size + smoothing
             score = keep * score + rest * sum_over(shifted, axis)
         larger, smaller = ops.maximum(right, wrong), ops.minimum(right, wrong)
-        log_sum = ops.log(larger) + ops.log1p(smaller / larger)
-        margin, cross_entropy = ops.log(right) - ops.log(wrong), size * log_sum - score
+        log_right, log_wrong = ops.log(right), ops.log(wrong)
+        log_sum = ops.maximum(log_right, log_wrong) + ops.log1p(smaller / larger)
+        margin, cross_entropy = log_right - log_wrong, size * log_sum - score
 
         def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
             # TensorFlow and JAX pass the upstream gradient alone, torch the arguments before it.

@@ -72,6 +72,14 @@ def sum_over(tensor: Any, axis: int) -> Any:
     return ops.custom_gradient(product)(tensor)
 
 
+def mean_over(tensor: Any, axis: int) -> Any:
+    """Mean over `axis`, which is dropped."""
+    axis %= len(tensor.shape)
+    return ops.squeeze(sum_over(tensor, axis), axis) / ops.cast(
+        ops.shape(tensor)[axis], tensor.dtype
+    )
+
+
 def _wide(tensor: Any) -> Any:
     # A slope in half precision would vanish before the scale of the loss could save it.
     return (

@@ -34,7 +34,7 @@ from keras_duo.losses._class_terms import (
     log_sum_of_others,
 )
 from keras_duo.losses._function_loss import FunctionLoss
-from keras_duo.losses._fused import sum_over
+from keras_duo.losses._fused import mean_over, sum_over
 from keras_duo.losses._logits import binary_logits, categorical_logits, log_of, tiny_of
 
 Balance = Annotated[
@@ -93,7 +93,7 @@ def focal_loss(
     if alpha is not None:
         positive = _along(alpha, axis, logits)
         values = values * (label * positive + (1.0 - label) * (1.0 - positive))
-    return ops.mean(values, axis=axis)
+    return mean_over(values, axis)
 
 
 @validated

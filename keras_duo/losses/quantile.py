@@ -14,6 +14,7 @@ from keras_duo._validate import (
     validated,
 )
 from keras_duo.losses._function_loss import FunctionLoss
+from keras_duo.losses._fused import mean_over
 
 Quantiles = Annotated[
     float | tuple[float, ...],
@@ -77,7 +78,7 @@ def quantile_loss(
     else:
         y_true, y_pred = one_label_for_all(y_true, y_pred, len(quantiles))
     tau = ops.convert_to_tensor(quantiles, dtype=wide)
-    return ops.mean(_pinball(y_true - y_pred, tau, smoothing), axis=-1)
+    return mean_over(_pinball(y_true - y_pred, tau, smoothing), axis=-1)
 
 
 @register

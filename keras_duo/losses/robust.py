@@ -15,6 +15,7 @@ from keras_duo._register import register
 from keras_duo._validate import aligned, known_axis, number, validated
 from keras_duo.losses._class_terms import Axis, Flag, Gamma, Smoothing, class_terms
 from keras_duo.losses._function_loss import FunctionLoss
+from keras_duo.losses._fused import mean_over
 from keras_duo.losses._logits import binary_logits, log_of
 
 Weight = Annotated[float, number(at_least=0)]
@@ -174,7 +175,7 @@ def asymmetric_focal_loss(
     axis = known_axis(axis, len(logits.shape))
     positive = ops.exp(-gamma_positive * ops.softplus(logits)) * ops.softplus(-logits)
     negative = _shifted_negative(logits, gamma_negative, shift)
-    return ops.mean(label * positive + (1.0 - label) * negative, axis=axis)
+    return mean_over(label * positive + (1.0 - label) * negative, axis)
 
 
 @register
