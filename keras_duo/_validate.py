@@ -5,6 +5,7 @@ number(at_least=0)]`, so that a pure function and the class around it check the 
 """
 
 import inspect
+import json
 import math
 import numbers
 from collections.abc import Callable, Sequence
@@ -99,6 +100,17 @@ def flag() -> Rule:
         return value
 
     return Rule("be True or False", convert)
+
+
+def choice(*names: str) -> Rule:
+    """One of the given strings."""
+
+    def convert(value: Any) -> str:
+        if value not in names:
+            raise ValueError
+        return value
+
+    return Rule(f"be {' or '.join(map(json.dumps, names))}", convert)
 
 
 def optional(rule: Rule) -> Rule:

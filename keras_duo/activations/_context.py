@@ -5,16 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_duo._validate import Rule
+from keras_duo._validate import choice
 
-
-def _context(value: Any) -> str:
-    if value not in ("mean", "position"):
-        raise ValueError
-    return value
-
-
-CONTEXT = Rule('be "mean" or "position"', _context)
+CONTEXT = choice("mean", "position")
 
 
 def pooled(x: Any, axis: int, context: str, mask: Any) -> Any:

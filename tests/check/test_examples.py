@@ -11,6 +11,8 @@ import pytest
 from keras_duo import check
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+# What an example takes instead of the digits that come with scikit-learn.
+DATA = {"quantiles": [], "transformer": ["--data", "manual", "--plain"]}
 
 
 class EveryModelSeenError(Exception):
@@ -29,11 +31,12 @@ def test_check_is_silent_on_an_example(name, monkeypatch, tmp_path):
         # Of class balance an example about imbalance knows.
         findings = [f for f in check(model, x[:512], y[:512]) if f.severity != "advice"]
         assert findings == []
-        return plain_fit(model, x[:64], y[:64], **{**options, "epochs": 1, "verbose": 0})
+        short = {"epochs": 1, "verbose": 0, "steps_per_epoch": None}
+        return plain_fit(model, x[:64], y[:64], **{**options, **short})
 
     monkeypatch.setattr(keras.Model, "fit", fit)
     monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
-    data = [] if name == "quantiles" else ["--data", "digits"]
+    data = DATA.get(name, ["--data", "digits"])
     monkeypatch.setattr(sys, "argv", [name, *data, "--out", str(tmp_path)])
     with contextlib.suppress(EveryModelSeenError):
         runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")

@@ -53,7 +53,7 @@ def keeps_examples_apart(case):
     for layer in layers(case):
         together = numpy(layer(inputs(case)))
         for i in range(3):
-            assert_same(numpy(layer(inputs(case)[i : i + 1])), together[i : i + 1])
+            assert_same(numpy(layer(inputs(case)[i : i + 1])), together[i : i + 1], atol=case.atol)
 
 
 @promise
@@ -81,7 +81,7 @@ def survives_a_file_by_value(case):
             model.save(Path(folder, "model.keras"))
             custom_objects = {case.layer.__name__: case.layer}
             again = keras.saving.load_model(Path(folder, "model.keras"), custom_objects)
-        assert_same(numpy(again(inputs(case))), numpy(model(inputs(case))))
+        assert_same(numpy(again(inputs(case))), numpy(model(inputs(case))), atol=case.atol)
         assert [v.trainable for v in again.weights] == [v.trainable for v in model.weights]
 
 
@@ -92,7 +92,7 @@ def survives_cloning_and_export(case):
         clone = keras.models.clone_model(model)
         assert len(clone.trainable_variables) == len(model.trainable_variables)
         clone.set_weights(model.get_weights())
-        assert_same(numpy(clone(inputs(case))), numpy(model(inputs(case))))
+        assert_same(numpy(clone(inputs(case))), numpy(model(inputs(case))), atol=case.atol)
         if BACKEND != "tensorflow":
             continue
         import tensorflow as tf
@@ -101,7 +101,7 @@ def survives_cloning_and_export(case):
             model.export(folder, verbose=False)
             loaded = tf.saved_model.load(folder)
             served = loaded.serve(inputs(case))
-        assert_same(numpy(served), numpy(model(inputs(case))))
+        assert_same(numpy(served), numpy(model(inputs(case))), atol=case.atol)
 
 
 @promise
@@ -195,7 +195,7 @@ def is_the_same_compiled(case):
         model = model_of(layer, case)
         x = ops.convert_to_tensor(inputs(case))
         for xla in (False, True):
-            assert_same(numpy(compiled(model, xla=xla)(x)), numpy(model(x)))
+            assert_same(numpy(compiled(model, xla=xla)(x)), numpy(model(x)), atol=case.atol)
 
 
 @promise
@@ -223,7 +223,7 @@ def takes_unknown_batch_and_length(case):
         unknown = [None, None, *case.input_shape[1:]]
         run = tf.function(lambda x, layer=layer: layer(x), input_signature=[tf.TensorSpec(unknown)])
         for x in (inputs(case), inputs(case)[:1, :2]):
-            assert_same(numpy(run(x)), numpy(layer(x)))
+            assert_same(numpy(run(x)), numpy(layer(x)), atol=case.atol)
 
 
 @promise

@@ -67,6 +67,7 @@ class LayerCase:
     bad_inputs: tuple[tuple[dict, tuple], ...] = field(default=())
     as_activation: bool = False
     required: dict = field(default_factory=dict)  # arguments without a default
+    atol: float = 1e-7  # more where each output is a sum over many products
 
     def make(self, **arguments):
         return self.layer(**{**self.required, **arguments})
@@ -503,6 +504,56 @@ LAYERS += (
             {"initial_spread": 0.0},
             {"use_bias": 1},
         ),
+    ),
+)
+
+LAYERS += (
+    LayerCase(
+        duo.TransformerBlock,
+        (4, 8),
+        required={"embed_dim": 8, "num_heads": 2, "ff_dim": 12},
+        variants=(
+            {},
+            {"norm_first": True, "activation": "gelu", "use_causal_mask": True, "rotary": True},
+            {
+                "normalization": "rms",
+                "num_heads": 4,
+                "num_kv_heads": 2,
+                "qk_norm": True,
+                "gated": True,
+                "activation": "silu",
+                "use_bias": False,
+                "layer_scale": 0.1,
+            },
+            {
+                "dropout": 0.1,
+                "attention_dropout": 0.1,
+                "drop_path": 0.1,
+                "kernel_regularizer": "l2",
+                "residual_initializer": "random_normal",
+            },
+        ),
+        bad_arguments=(
+            *({"embed_dim": 0}, {"embed_dim": 8.0}, {"num_heads": 3}, {"num_heads": True}),
+            *({"ff_dim": None}, {"num_kv_heads": 0}, {"num_kv_heads": 3}, {"dropout": 1.0}),
+            *({"attention_dropout": -0.1}, {"drop_path": "0.1"}, {"activation": "no_such"}),
+            *({"normalization": "batch"}, {"epsilon": 0.0}, {"max_wavelength": 1.0}),
+            *({name: 1} for name in ("norm_first", "use_causal_mask", "rotary", "qk_norm")),
+            *({"gated": None}, {"use_bias": "yes"}, {"layer_scale": float("nan")}),
+        ),
+        bad_inputs=(({"embed_dim": 6}, (2, 3, 8)), ({"embed_dim": 8}, (2, 8))),
+        atol=1e-5,
+    ),
+    LayerCase(
+        duo.PositionalEmbedding,
+        (4, 6),
+        required={"max_length": 4},
+        variants=(
+            {},
+            {"initializer": "sinusoidal", "regularizer": "l2"},
+            {"max_length": 9, "initializer": "random_normal"},
+        ),
+        bad_arguments=({"max_length": 0}, {"max_length": 2.5}, {"max_length": None}),
     ),
 )
 
