@@ -69,6 +69,47 @@ def loss_from_config(config: Any) -> keras.losses.Loss:
     )
 
 
+def model_from_config(config: Any) -> keras.Model:
+    """A Sequential or functional model, or one of a registered class."""
+    if isinstance(config, dict) and (
+        _is_trusted(config, "keras.models") or _names_a_keras_model(config)
+    ):
+        model = keras.saving.deserialize_keras_object(config)
+        if isinstance(model, keras.Model):
+            return model
+    raise ValueError(
+        "A model in a saved config must be a Sequential or functional model, or of a class "
+        "registered with `keras.saving.register_keras_serializable`. "
+        f"Received: {_named(config)!r}"
+    )
+
+
+def optimizer_from_config(config: Any) -> keras.optimizers.Optimizer:
+    """An optimizer that Keras exports or that is registered."""
+    if isinstance(config, dict) and _is_trusted(config, "keras.optimizers"):
+        optimizer = keras.saving.deserialize_keras_object(config)
+        if isinstance(optimizer, keras.optimizers.Optimizer):
+            return optimizer
+    raise ValueError(
+        "An optimizer in a saved config must be one of Keras, or registered with "
+        f"`keras.saving.register_keras_serializable`. Received: {config!r}"
+    )
+
+
+def metric_from_config(config: Any) -> Any:
+    """A metric that Keras exports or that is registered, or the name of one."""
+    if isinstance(config, str):
+        return config
+    if isinstance(config, dict) and _is_trusted(config, "keras.metrics"):
+        metric = keras.saving.deserialize_keras_object(config)
+        if isinstance(metric, keras.metrics.Metric):
+            return metric
+    raise ValueError(
+        "A metric in a saved config must be one of Keras, or registered with "
+        f"`keras.saving.register_keras_serializable`. Received: {config!r}"
+    )
+
+
 def reduced_by(loss: keras.losses.Loss, reduction: str | None) -> keras.losses.Loss:
     """The same loss under another reduction; what was passed in stays as it is."""
     # Not `copy.copy`: Keras copies through its config, which forgets the delta of Huber.
@@ -80,6 +121,21 @@ def reduced_by(loss: keras.losses.Loss, reduction: str | None) -> keras.losses.L
 
 def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
+
+
+def _names_a_keras_model(config: dict[str, Any]) -> bool:
+    # The private module is the one that Keras itself writes for a functional model.
+    return (config.get("module"), config.get("class_name")) in (
+        ("keras", "Sequential"),
+        ("keras.src.models.functional", "Functional"),
+    )
+
+
+def _named(config: Any) -> Any:
+    """A config without its content, which can be long."""
+    return (
+        {k: v for k, v in config.items() if k != "config"} if isinstance(config, dict) else config
+    )
 
 
 def _is_trusted(config: dict[str, Any], module: str = "keras.layers") -> bool:
