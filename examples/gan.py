@@ -1,31 +1,26 @@
 """Handwritten digits from noise: a generator and a discriminator, one compile, one fit.
 
 Draws samples after each epoch, measures how far they are from real digits in the features of a
-classifier, saves the game and loads it again. Needs `pip install "keras-duo[examples]"`.
+classifier, saves the game and loads it again. Takes the data that examples/mnist.py finds: MNIST,
+or the digits that come with scikit-learn. Needs `pip install "keras-duo[examples]"`.
 """
 
 import argparse
-import contextlib
 import os
-import threading
 import time
-import urllib.request
 from pathlib import Path
 
 import keras
 import matplotlib
 import numpy as np
 from keras import layers
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
+from mnist import load
 
 import keras_duo as duo
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-# The first file that TFDS downloads for MNIST.
-HOST = "https://storage.googleapis.com/cvdf-datasets/mnist/t10k-labels-idx1-ubyte.gz"
 LATENT_DIM = 64
 # Each loss with the rules that belong to it.
 GAMES = {
@@ -52,6 +47,7 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
 
     source, (x, y), (x_test, y_test) = load(args.data, Path(args.data_dir).expanduser())
+    x, x_test = images(x), images(x_test)
     few = len(x) < 10_000
     epochs = args.epochs or (150 if few else 15)
     print(f"Data: {source}, {len(x)} training and {len(x_test)} test images")
@@ -84,10 +80,10 @@ def main():
     print(f"\n{len(fakes)} images against {len(x_test)} real test images:")
     print(f"{'':16}{'Frechet distance':>18}{'confidence':>12}")
     features = keras.Model(judge.inputs, judge.layers[-2].output)
-    for kind, images in kinds.items():
+    for kind, shown in kinds.items():
         frechet = duo.FrechetDistance(features)
-        frechet.update_state(x_test, images)
-        confidence = judge.predict(images, batch_size=500, verbose=0).max(-1).mean()
+        frechet.update_state(x_test, shown)
+        confidence = judge.predict(shown, batch_size=500, verbose=0).max(-1).mean()
         print(f"{kind:16}{float(frechet.result()):>18.2f}{100 * confidence:>10.1f} %")
 
     gan.save(args.out / "gan.keras")
@@ -151,42 +147,14 @@ def classifier(shape):
         ],
         name="classifier",
     )
-    model.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile("adam", keras.losses.CategoricalCrossentropy(), metrics=["accuracy"])
     return model
 
 
-def load(data, folder):
-    """Source name, then (images in [-1, 1], class ids) for training and for testing."""
-    prepared = any(folder.glob("mnist/*/dataset_info.json"))
-    if data == "digits" or (data == "auto" and not prepared and not answers(HOST, seconds=3)):
-        x, y = load_digits(return_X_y=True)  # 1,797 real 8x8 scans that come with scikit-learn
-        x_train, x_test, y_train, y_test = train_test_split(
-            255 * x.reshape(-1, 8, 8, 1) / 16, y, test_size=0.2, random_state=0, stratify=y
-        )
-        source = "scikit-learn digits (bundled, 8x8)"
-    else:
-        import tensorflow_datasets as tfds  # slow to import, and only needed here
-
-        options = {"batch_size": -1, "as_supervised": True, "download": not prepared}
-        (x_train, y_train), (x_test, y_test) = tfds.as_numpy(
-            tfds.load("mnist", split=["train", "test"], data_dir=folder, **options)
-        )
-        source = "TFDS mnist (28x28)"
-    x_train, x_test = ((x / 127.5 - 1).astype("float32") for x in (x_train, x_test))
-    return source, (x_train, y_train), (x_test, y_test)
-
-
-def answers(url, seconds):
-    """Whether a host answers in time; a name look-up without a network can take far longer."""
-    found = threading.Event()
-
-    def ask():
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(url, timeout=seconds).close()
-            found.set()
-
-    threading.Thread(target=ask, daemon=True).start()
-    return found.wait(seconds)
+def images(flat):
+    """Rows of pixels in [0, 1] as square images in [-1, 1]."""
+    side = int(flat.shape[1] ** 0.5)
+    return 2 * flat.reshape(-1, side, side, 1) - 1
 
 
 def draw(history, folder):

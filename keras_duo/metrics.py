@@ -220,7 +220,7 @@ class FrechetDistance(keras.metrics.Metric):
         size = features.shape[-1]
         if not self._sums:
             self._sums = [
-                self.add_variable(shape, "zeros", name=f"{name}_{word}")
+                self.add_variable(shape, "zeros", dtype=self.dtype, name=f"{name}_{word}")
                 for word in ("real", "fake")
                 for name, shape in (("count", ()), ("sum", (size,)), ("products", (size, size)))
             ]

@@ -54,11 +54,6 @@ def layers_in(network: Any) -> list:
     return list(network._flatten_layers())  # public only for the first level
 
 
-def is_half_precision(network: Any) -> bool:
-    """Whether a layer computes in float16, the gradients of which can underflow."""
-    return any(layer.compute_dtype == "float16" for layer in layers_in(network))
-
-
 def ends_in_sigmoid(network: Any) -> bool:
     """Whether the last layer of a Sequential or functional model has a sigmoid."""
     last = network

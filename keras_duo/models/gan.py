@@ -17,8 +17,10 @@ from keras_duo._serialize import (
 from keras_duo._validate import integer, number, optional
 from keras_duo.losses.adversarial import LSGAN
 from keras_duo.models._gan_average import WeightAverage
+from keras_duo.models._gan_data import batch_of, one_each
 from keras_duo.models._gan_game import Game, resolve_loss, warn_of_misfits
-from keras_duo.models._gan_networks import connected, fits, is_half_precision
+from keras_duo.models._gan_networks import connected
+from keras_duo.models._gan_optimizers import pair_of, scaling
 
 _LATENT_DIM = integer(at_least=1)
 _SEED = optional(integer())
@@ -54,7 +56,7 @@ class GAN(keras.Model):
         ValueError: If an argument is out of range, or the two networks do not fit each other.
         NotImplementedError: On a backend other than TensorFlow.
         FloatingPointError: From `fit`, in a step that leaves the finite numbers. It names the
-            network and the step; the weights are those before the step, except under XLA.
+            network and the step; the weights are those before the update, except under XLA.
 
     Saved to `.keras` is the whole game: both networks, both optimizers, the average of the
     generator and the random state, so that training goes on as if it had not stopped.
@@ -96,11 +98,11 @@ class GAN(keras.Model):
         self.generator = generator
         self.discriminator = discriminator
         self.seeds = keras.random.SeedGenerator(self.seed)
-        # Of its own, and started anew each time: an evaluation is no part of the training, and two
-        # of the same model are equal.
+        # Started anew for each evaluation, which is no part of the training and can be repeated.
         self.evaluation_seeds = keras.random.SeedGenerator(0)
-        self.steps = self._counter("steps", ())
-        self.failures = self._counter("failures", (4,))
+        counter = {"dtype": "int64", "initializer": "zeros", "trainable": False}
+        self.steps = self.add_weight(name="steps", shape=(), **counter)
+        self.failures = self.add_weight(name="failures", shape=(4,), **counter)
         self.trackers = {name: keras.metrics.Mean(name=name) for name in _TRACKED}
         self.average: WeightAverage | None = None
         self.built = True
@@ -149,10 +151,12 @@ class GAN(keras.Model):
         self.gradient_penalty = _FACTOR("gradient_penalty", gradient_penalty)
         self.r1_penalty = _FACTOR("r1_penalty", r1_penalty)
         self.ema = _EMA("ema", ema)
+        if not isinstance(metrics, list | tuple | None):
+            raise ValueError(f"`metrics` must be a list. Received: metrics={metrics!r}")
         given = LSGAN() if loss is None else loss
         loss = resolve_loss(given)
         self.game = Game(loss)
-        pair = _optimizers(optimizer, generator_optimizer, discriminator_optimizer)
+        pair = pair_of(optimizer, generator_optimizer, discriminator_optimizer)
         penalised = self.gradient_penalty is not None or self.r1_penalty is not None
         warn_of_misfits(self.discriminator, self.game, penalised)
         super().compile(
@@ -178,13 +182,10 @@ class GAN(keras.Model):
             "jit_compile": jit_compile,
             "auto_scale_loss": auto_scale_loss,
         }
-        halved = any(map(is_half_precision, (self.generator, self.discriminator)))
+        networks = (self.generator, self.discriminator)
         with self.distribute_strategy.scope():
             self.generator_optimizer, self.discriminator_optimizer = (
-                keras.optimizers.LossScaleOptimizer(player)
-                if halved and auto_scale_loss and not _is_scaled(player)
-                else player
-                for player in pair
+                scaling(player, networks) if auto_scale_loss else player for player in pair
             )
             # Built now: a file that is loaded restores only what is there.
             self.generator_optimizer.build(self.generator.trainable_variables)
@@ -205,7 +206,7 @@ class GAN(keras.Model):
     def generate(
         self, n: int, labels: Any = None, seed: int | None = None, batch_size: int = 128
     ) -> np.ndarray:
-        """Examples from `n` random latent vectors.
+        """Examples from `n` random latent vectors, with the averaged weights if there is an `ema`.
 
         Args:
             n: How many.
@@ -213,19 +214,13 @@ class GAN(keras.Model):
             seed: An integer for the same examples at each call, None for new ones.
             batch_size: Examples in one call of the generator.
 
-        Returns:
-            An array of `n` examples, from the averaged weights where there is an `ema`.
-
         Raises:
             ValueError: If an argument is out of range, or `labels` do not fit.
         """
         n, seed = _COUNT("n", n), _SEED("seed", seed)
+        labels = one_each(self, labels, n)
         latent = keras.random.normal((n, self.latent_dim), seed=seed)
-        inputs = latent if not self.conditional else [latent, self._labels(labels, n)]
-        if labels is not None and not self.conditional:
-            raise ValueError(
-                f"`labels` must be left out: the generator takes none. Received: labels={labels!r}"
-            )
+        inputs = latent if labels is None else [latent, labels]
         return self.predict(inputs, batch_size=batch_size, verbose=0)
 
     def averaged_generator(self) -> keras.Model:
@@ -239,29 +234,22 @@ class GAN(keras.Model):
         """One batch of real examples; called by `fit`."""
         from keras_duo.models import _gan_step  # which imports TensorFlow
 
-        _gan_step.train(self, *self._batch(data))
+        _gan_step.train(self, *batch_of(self, data))
         return self.get_metrics_result()
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """The same figures without an update; called by `evaluate`."""
         from keras_duo.models import _gan_step
 
-        _gan_step.test(self, *self._batch(data))
+        _gan_step.test(self, *batch_of(self, data))
         return self.get_metrics_result()
 
     def track(self, seen: Any, with_generator: bool = True) -> None:
-        """Take the figures of one batch into the means and into the metrics."""
+        """Take the figures of one batch into the means, and the scores into the metrics."""
         count = ops.shape(seen.real)[0]
-        figures = {
-            "generator_loss": seen.generator_loss,
-            "discriminator_loss": seen.discriminator_loss,
-            "real_score": ops.mean(ops.cast(seen.real, "float32")),
-            "fake_score": ops.mean(ops.cast(seen.fake, "float32")),
-            "penalty": seen.penalty,
-        }
-        for name, value in figures.items():
+        for name, tracker in self.trackers.items():
             if with_generator or name != "generator_loss":
-                self.trackers[name].update_state(value, sample_weight=count)
+                tracker.update_state(getattr(seen, name), sample_weight=count)
         labels = ops.concatenate([ops.ones_like(seen.real), ops.zeros_like(seen.fake)])
         self.compute_metrics(None, labels, ops.concatenate([seen.real, seen.fake]))
 
@@ -345,75 +333,8 @@ class GAN(keras.Model):
         saved = {id(weight) for weight in self.weights}
         return [variable for variable in self.variables if id(variable) not in saved]
 
-    def _counter(self, name: str, shape: tuple) -> keras.Variable:
-        return self.add_weight(
-            name=name, shape=shape, dtype="int64", initializer="zeros", trainable=False
-        )
-
     def _build_metrics(self) -> None:
         """Make the variables of the metrics, which Keras would call the model for."""
         score = ops.zeros((2, *(1 if size is None else size for size in self.score_shape)))
         with keras.StatelessScope():
             self.compute_metrics(None, score, score)
-
-    def _batch(self, data: Any) -> tuple[Any, Any]:
-        """Real examples and labels, after a check that they are what the networks take."""
-        real, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        if weights is not None:
-            raise ValueError("`sample_weight` must be left out: a GAN weights all examples alike.")
-        if not hasattr(real, "shape") or not fits(real.shape[1:], self.example_shape):
-            raise ValueError(
-                "`x` must hold what the generator makes. Received: "
-                f"x.shape={getattr(real, 'shape', None)}, generator output {self.example_shape}"
-            )
-        if (labels is not None) != self.conditional:
-            wanted = (
-                "given: the networks take" if self.conditional else "left out: they do not take"
-            )
-            raise ValueError(f"`y` must be {wanted} labels. Received: y={labels!r}")
-        return ops.cast(real, self.compute_dtype), labels
-
-    def _labels(self, labels: Any, n: int) -> Any:
-        if labels is None:
-            raise ValueError("`labels` must be given: the generator takes labels.")
-        labels = np.asarray(labels)
-        if labels.ndim == 0:
-            labels = np.full(n, labels)
-        if len(labels) != n:
-            raise ValueError(
-                "`labels` must hold one label for each example, or be one for all. "
-                f"Received: n={n}, labels.shape={labels.shape}"
-            )
-        return labels
-
-
-def _optimizers(optimizer: Any, generator: Any, discriminator: Any) -> list:
-    """One for each network."""
-    if generator is not None and generator is discriminator:
-        raise ValueError(
-            "`generator_optimizer` and `discriminator_optimizer` must be two: pass one for both as "
-            f"`optimizer`. Received: {generator!r} twice"
-        )
-    default = keras.optimizers.Adam(2e-4, beta_1=0.5) if optimizer is None else optimizer
-    pair = []
-    for name, own in (
-        ("generator_optimizer", generator),
-        ("discriminator_optimizer", discriminator),
-    ):
-        name = "optimizer" if own is None else name
-        given = keras.optimizers.get(default if own is None else own)
-        if not isinstance(given, keras.optimizers.Optimizer):
-            raise ValueError(
-                f"`{name}` must be a Keras optimizer or its name. Received: {name}={given!r}"
-            )
-        if given.use_ema:
-            raise ValueError(
-                f"`{name}` must not have `use_ema`: pass `ema={given.ema_momentum}` to `compile`."
-            )
-        copied = type(given).from_config(given.get_config())
-        pair.append(copied if own is None else given)
-    return pair
-
-
-def _is_scaled(optimizer: Any) -> bool:
-    return isinstance(optimizer, keras.optimizers.LossScaleOptimizer)

@@ -38,7 +38,8 @@ def game(critic=None, maker=None, **compiled):
     rows = np.random.default_rng(0)  # the same weights for the same shapes, made when they may be
     for weight in gan.trainable_weights:
         weight.assign(rows.normal(0.0, 0.5, weight.shape))
-    gan.compile(**{"optimizer": keras.optimizers.SGD(0.1), **compiled})
+    # Eager unless a test says otherwise: a graph takes seconds to trace.
+    gan.compile(**{"optimizer": keras.optimizers.SGD(0.1), "run_eagerly": True, **compiled})
     return gan
 
 
@@ -52,12 +53,20 @@ def conditional(**compiled):
 
     keras.utils.set_random_seed(0)
     gan = duo.GAN(network(4, 2), network(2, 1), latent_dim=4, seed=3)
-    gan.compile(**{"optimizer": keras.optimizers.SGD(0.1), **compiled})
+    gan.compile(**{"optimizer": keras.optimizers.SGD(0.1), "run_eagerly": True, **compiled})
     return gan
 
 
 def fit(gan, x=X, **kwargs):
     return gan.fit(x, **{"batch_size": 32, "shuffle": False, "verbose": 0, **kwargs}).history
+
+
+@pytest.fixture
+def _float64():
+    keras.config.set_floatx("float64")  # inputs have it by default
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
 
 
 def assert_same_weights(first, second, **tolerance):
@@ -87,7 +96,7 @@ class TestTheStep:
     def test_it_is_that_of_a_loop_written_out(self, name):
         """Two tapes, each with its own pass through both networks, and then both updates."""
         loss, values = GAMES[name]
-        gan, plain = game(loss=loss, run_eagerly=True), game()
+        gan, plain = game(loss=loss), game()
         seeds = keras.random.SeedGenerator(3)
         for batch in (X[:32], X[32:]):
             latent = keras.random.normal((len(batch), 4), seed=seeds)
@@ -174,7 +183,7 @@ class TestTheStep:
             )
 
     def test_activity_regularisation_counts_for_real_and_fake(self):
-        gan = game(discriminator(layers.ActivityRegularization(l2=1.0)), run_eagerly=True)
+        gan = game(discriminator(layers.ActivityRegularization(l2=1.0)))
         plain = game(run_eagerly=True)
         with_activity, without = (g.test_on_batch(X, return_dict=True) for g in (gan, plain))
         latent = keras.random.normal((70, 4), seed=keras.random.SeedGenerator(0))
@@ -186,7 +195,7 @@ class TestTheStep:
         assert float(added) == pytest.approx(activity, rel=1e-4)
 
     def test_batch_normalization_sees_one_kind_at_a_time(self):
-        gan = game(discriminator(layers.BatchNormalization()), run_eagerly=True)
+        gan = game(discriminator(layers.BatchNormalization()))
         hidden, norm = gan.discriminator.layers[:2]
         real = ops.convert_to_numpy(hidden(X)).mean(axis=0)
         latent = keras.random.normal((70, 4), seed=keras.random.SeedGenerator(3))
@@ -195,10 +204,10 @@ class TestTheStep:
         expected = 0.99 * 0.01 * real + 0.01 * fake
         np.testing.assert_allclose(norm.moving_mean.numpy(), expected, rtol=1e-4)
 
+    @pytest.mark.usefixtures("_float64")
     @pytest.mark.parametrize("penalty", ["gradient_penalty", "r1_penalty"])
     def test_the_double_backward_pass_is_that_of_central_differences(self, penalty):
-        keras.config.set_dtype_policy("float64")
-        gan = game(loss=duo.Wasserstein(dtype="float64"), **{penalty: 10.0})
+        gan = game(loss=duo.Wasserstein(), **{penalty: 10.0})
         rows = np.random.default_rng(2)
         real, fake = (ops.convert_to_tensor(rows.normal(size=(6, 2))) for _ in range(2))
 
@@ -246,7 +255,7 @@ class TestKeras:
     """What holds for a model of Keras holds for this one."""
 
     def test_eager_graph_and_several_steps_in_one_call_are_the_same(self):
-        options = [{}, {"run_eagerly": True}, {"steps_per_execution": 2}]
+        options = [{}, {"run_eagerly": False}, {"run_eagerly": False, "steps_per_execution": 2}]
         critics = [discriminator(layers.Dropout(0.5, seed=1)) for _ in options]
         gans = [
             game(critic, ema=0.9, **each) for critic, each in zip(critics, options, strict=True)
@@ -258,10 +267,14 @@ class TestKeras:
                 assert values == pytest.approx(histories[0][key], rel=1e-4, abs=1e-6)
 
     def test_xla(self):
-        plain, compiled = game(gradient_penalty=1.0), game(gradient_penalty=1.0, jit_compile=True)
-        for gan in (plain, compiled):
-            gan.train_on_batch(X[:32])
-        assert_same_weights(plain, compiled, atol=1e-5)
+        """It draws other numbers, so what is compared is what depends on the real examples."""
+        plain = game(r1_penalty=1.0)
+        compiled = game(r1_penalty=1.0, run_eagerly=False, jit_compile=True)
+        logs, expected = (gan.train_on_batch(X[:32], return_dict=True) for gan in (compiled, plain))
+        for key in ("real_score", "penalty"):
+            assert float(logs[key]) == pytest.approx(float(expected[key]), rel=1e-5)
+        assert all(np.isfinite(value) for value in logs.values())
+        assert int(compiled.generator_optimizer.iterations) == 1
 
     def test_the_same_seed_is_the_same_run(self):
         first, second = game(loss=duo.HingeGAN()), game(loss=duo.HingeGAN())
@@ -312,9 +325,8 @@ class TestKeras:
         keras.config.set_dtype_policy("float32")
         wide = game(gradient_penalty=1.0, ema=0.9)
         expected = fit(wide, epochs=2)
-        assert history["discriminator_loss"] == pytest.approx(
-            expected["discriminator_loss"], rel=0.02
-        )
+        for key, values in expected.items():
+            assert history[key][0] == pytest.approx(values[0], rel=0.1, abs=0.05), key
 
     def test_conditional(self, tmp_path):
         gan = conditional(gradient_penalty=1.0, ema=0.9)
@@ -356,9 +368,9 @@ class TestFiles:
             optimizer="adam",
             loss=duo.LSGAN(-1.0, 1.0, 0.0),
             gradient_penalty=2.0,
-            discriminator_steps=2,
             ema=0.9,
             metrics=[keras.metrics.BinaryAccuracy(threshold=0.0)],
+            run_eagerly=False,
         )
         fit(gan, epochs=2)
         gan.save(tmp_path / "gan.keras")
@@ -384,8 +396,9 @@ class TestFiles:
             return game(
                 discriminator(layers.Dropout(0.5)),
                 optimizer="adam",
-                gradient_penalty=1.0,
+                discriminator_steps=2,
                 ema=0.9,
+                run_eagerly=False,
             )
 
         whole = made()
@@ -455,7 +468,7 @@ import keras_duo as duo
 from tests.models.test_gan import X, discriminator, generator, fit, game
 
 def made(**kwargs):
-    return game(optimizer=keras.optimizers.SGD(0.1), gradient_penalty=1.0, ema=0.5, **kwargs)
+    return game(gradient_penalty=1.0, ema=0.5, run_eagerly=False, **kwargs)
 
 plain = made()
 expected = [fit(plain, X[:64], epochs=2), plain.evaluate(X[:64], verbose=0, return_dict=True)]
@@ -492,13 +505,13 @@ def test_two_replicas_step_as_one_device(tmp_path):
 
 
 class TestNotFinite:
-    @pytest.mark.parametrize("options", [{}, {"run_eagerly": True}, {"steps_per_execution": 3}])
+    @pytest.mark.parametrize("options", [{}, {"run_eagerly": False, "steps_per_execution": 3}])
     def test_the_message_names_the_network_and_the_step(self, options):
         """A step of 1e30 takes the discriminator out of the numbers in the one after."""
         gan = game(discriminator_optimizer=keras.optimizers.SGD(1e30), **options)
         with pytest.raises(FloatingPointError, match=r"discriminator .* in training step 2") as e:
             fit(gan)
-        assert "those before the step" in str(e.value)
+        assert "those before the update" in str(e.value)
         assert all(np.isfinite(weight).all() for weight in gan.generator.get_weights())
         gan = game(generator_optimizer=keras.optimizers.SGD(float("inf")), **options)
         with pytest.raises(FloatingPointError, match=r"generator .* in training step 2"):
@@ -518,10 +531,11 @@ class TestNotFinite:
 
         maker = keras.Sequential([keras.Input((4,)), layers.Dense(2), Root(), layers.Dense(2)])
         gan = game(maker=maker)
-        before = gan.get_weights()
+        before = [*gan.generator.get_weights(), *gan.discriminator.get_weights()]
         with pytest.raises(FloatingPointError, match=r"generator .* in training step 1"):
             fit(gan)
-        for one, other in zip(before[:8], gan.get_weights()[:8], strict=True):
+        after = [*gan.generator.get_weights(), *gan.discriminator.get_weights()]
+        for one, other in zip(before, after, strict=True):
             np.testing.assert_array_equal(one, other)
 
     def test_training_goes_on_after_it(self):
@@ -576,7 +590,7 @@ class TestErrors:
             ({"discriminator_steps": 0}, "`discriminator_steps` must .* Received"),
             ({"ema": 1.0}, "`ema` must .* Received"),
             ({"loss": lambda y, p: p}, "`loss` must be an adversarial loss"),
-            ({"loss": None, "optimizer": 3}, "Could not interpret optimizer"),
+            ({"loss": None, "optimizer": 3}, "`optimizer` must be a Keras optimizer"),
             ({"loss": keras.losses.MeanSquaredError(reduction="sum")}, "`loss` must average"),
             ({"optimizer": keras.optimizers.SGD(use_ema=True)}, "`optimizer` must not have"),
         ],
@@ -620,7 +634,7 @@ class TestErrors:
         with pytest.raises(ValueError, match="`y` must be left out"):
             fit(gan, y=Y)
         with pytest.raises(ValueError, match="`sample_weight` must be left out"):
-            fit(gan, sample_weight=np.ones(70))
+            fit(conditional(), y=Y, sample_weight=np.ones(70))
         with pytest.raises(ValueError, match="`n` must"):
             gan.generate(0)
         with pytest.raises(ValueError, match="`labels` must be left out"):
