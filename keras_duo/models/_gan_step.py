@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_duo.losses._fused import has_cpus_only
 from keras_duo.losses.penalties import r1_penalty, slope_penalty
 
 # Where a number that is not finite can first appear, in the order of the computation.
@@ -35,10 +36,10 @@ class Seen(NamedTuple):
 def train(gan: Any, real: Any, labels: Any) -> None:
     """`discriminator_steps` updates of the discriminator, the last one with the generator's."""
     step = gan.steps.assign_add(1)
-    players = [_Player(gan.discriminator, gan.discriminator_optimizer)]
+    players = [_Player(gan.discriminator_optimizer, gan.discriminator.trainable_variables)]
     for left in reversed(range(gan.discriminator_steps)):
         if not left:
-            players.append(_Player(gan.generator, gan.generator_optimizer))
+            players.append(_Player(gan.generator_optimizer, gan.generator.trainable_variables))
         with tf.GradientTape() as generator_tape:
             fake = gan.generator(_beside(latents(gan, real, gan.seeds), labels), training=True)
             added = _sum(gan.generator.losses)
@@ -58,7 +59,7 @@ def train(gan: Any, real: Any, labels: Any) -> None:
             _update(player, each)
         gan.track(seen, with_generator=not left)
     if gan.average is not None:
-        gan.average.update(gan.ema, step)
+        _clustered(lambda step: gan.average.update(gan.ema, step))(step)
 
 
 def test(gan: Any, real: Any, labels: Any) -> None:
@@ -122,34 +123,31 @@ def latents(gan: Any, real: Any, seeds: Any) -> Any:
 
 
 class _Player(NamedTuple):
-    network: Any
     optimizer: Any
-
-    @property
-    def variables(self) -> list:
-        return self.network.trainable_variables
+    variables: list
 
 
 def _update(player: _Player, gradients: list) -> None:
-    """The step of an optimizer, as one XLA cluster where that is faster and changes nothing.
+    """The step of an optimizer; one of Keras' own, on dense gradients, as a cluster."""
+    optimizer, variables = player
 
-    An optimizer such as Adam is a dozen passes over the weights; as a cluster it is one or two.
-    """
-    variables = player.variables
+    def apply(*gradients: Any) -> None:
+        optimizer.apply(list(gradients), variables)
+
     dense = all(isinstance(gradient, tf.Tensor) for gradient in gradients)
-    if not (
-        dense
-        and _replicas() == 1
-        and (not tf.executing_eagerly() and __import__("os").environ.get("CL"))
-    ):
-        player.optimizer.apply(gradients, variables)
-        return
+    known = type(optimizer).__module__.startswith("keras.")
+    scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    (_clustered(apply) if dense and known and not scaled else apply)(*gradients)
 
-    @tf.function(jit_compile=True, autograph=False)
-    def cluster(*gradients: Any) -> None:
-        player.optimizer.apply(list(gradients), variables)
 
-    cluster(*gradients)
+def _clustered(function: Callable) -> Callable:
+    """`function`, which changes variables, as one XLA cluster where the step runs op by op on CPUs.
+
+    An optimizer such as Adam is a dozen passes over the weights there, and as a cluster one or two.
+    """
+    if tf.executing_eagerly() or _replicas() > 1 or not has_cpus_only():
+        return function
+    return tf.function(function, jit_compile=True, autograph=False)
 
 
 def _between(real: Any, fake: Any, seeds: Any) -> Any:
