@@ -10,6 +10,9 @@ from typing import Any
 
 import keras
 
+# How Keras itself writes a model without a class of its own; the private module is its choice.
+_MODELS = (("keras", "Sequential"), ("keras.src.models.functional", "Functional"))
+
 
 def resolve_activation(identifier: Any) -> Callable:
     """The activation that a user named or passed."""
@@ -71,43 +74,19 @@ def loss_from_config(config: Any) -> keras.losses.Loss:
 
 def model_from_config(config: Any) -> keras.Model:
     """A Sequential or functional model, or one of a registered class."""
-    if isinstance(config, dict) and (
-        _is_trusted(config, "keras.models") or _names_a_keras_model(config)
-    ):
-        model = keras.saving.deserialize_keras_object(config)
-        if isinstance(model, keras.Model):
-            return model
-    raise ValueError(
-        "A model in a saved config must be a Sequential or functional model, or of a class "
-        "registered with `keras.saving.register_keras_serializable`. "
-        f"Received: {_named(config)!r}"
-    )
+    return _loaded(config, "keras.models", keras.Model, "A model")
 
 
 def optimizer_from_config(config: Any) -> keras.optimizers.Optimizer:
     """An optimizer that Keras exports or that is registered."""
-    if isinstance(config, dict) and _is_trusted(config, "keras.optimizers"):
-        optimizer = keras.saving.deserialize_keras_object(config)
-        if isinstance(optimizer, keras.optimizers.Optimizer):
-            return optimizer
-    raise ValueError(
-        "An optimizer in a saved config must be one of Keras, or registered with "
-        f"`keras.saving.register_keras_serializable`. Received: {config!r}"
-    )
+    return _loaded(config, "keras.optimizers", keras.optimizers.Optimizer, "An optimizer")
 
 
 def metric_from_config(config: Any) -> Any:
     """A metric that Keras exports or that is registered, or the name of one."""
     if isinstance(config, str):
         return config
-    if isinstance(config, dict) and _is_trusted(config, "keras.metrics"):
-        metric = keras.saving.deserialize_keras_object(config)
-        if isinstance(metric, keras.metrics.Metric):
-            return metric
-    raise ValueError(
-        "A metric in a saved config must be one of Keras, or registered with "
-        f"`keras.saving.register_keras_serializable`. Received: {config!r}"
-    )
+    return _loaded(config, "keras.metrics", keras.metrics.Metric, "A metric")
 
 
 def reduced_by(loss: keras.losses.Loss, reduction: str | None) -> keras.losses.Loss:
@@ -123,18 +102,14 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _names_a_keras_model(config: dict[str, Any]) -> bool:
-    # The private module is the one that Keras itself writes for a functional model.
-    return (config.get("module"), config.get("class_name")) in (
-        ("keras", "Sequential"),
-        ("keras.src.models.functional", "Functional"),
-    )
-
-
-def _named(config: Any) -> Any:
-    """A config without its content, which can be long."""
-    return (
-        {k: v for k, v in config.items() if k != "config"} if isinstance(config, dict) else config
+def _loaded(config: Any, module: str, kind: type, name: str) -> Any:
+    if isinstance(config, dict) and _is_trusted(config, module):
+        found = keras.saving.deserialize_keras_object(config)
+        if isinstance(found, kind):
+            return found
+    raise ValueError(
+        f"{name} in a saved config must be one of Keras, or of a class registered with "
+        f"`keras.saving.register_keras_serializable`. Received: {config!r}"
     )
 
 
@@ -142,5 +117,7 @@ def _is_trusted(config: dict[str, Any], module: str = "keras.layers") -> bool:
     class_name = config.get("class_name")
     name = config.get("config") if class_name == "function" else config.get("registered_name")
     if isinstance(name, str) and keras.saving.get_registered_object(name) is not None:
+        return True
+    if module == "keras.models" and (config.get("module"), class_name) in _MODELS:
         return True
     return config.get("module") == module and isinstance(class_name, str)
