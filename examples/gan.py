@@ -36,7 +36,7 @@ def main():
     """Load, train the classifier and the game, measure, draw, save, reload."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--loss", choices=GAMES, default="lsgan")
-    parser.add_argument("--epochs", type=int, help="default: 15, or 150 on the bundled digits")
+    parser.add_argument("--epochs", type=int, help="default: 8, or 100 on the bundled digits")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", choices=["auto", "mnist", "digits"], default="auto")
     parser.add_argument(
@@ -49,13 +49,13 @@ def main():
     source, (x, y), (x_test, y_test) = load(args.data, Path(args.data_dir).expanduser())
     x, x_test = images(x), images(x_test)
     few = len(x) < 10_000
-    epochs = args.epochs or (150 if few else 15)
+    epochs = args.epochs or (100 if few else 8)
     print(f"Data: {source}, {len(x)} training and {len(x_test)} test images")
     keras.utils.set_random_seed(args.seed)
 
     print("\nThe classifier that measures")
     judge = classifier(x.shape[1:])
-    judge.fit(x, y, batch_size=64, epochs=min(epochs, 30 if few else 3), verbose=2)
+    judge.fit(x, y, batch_size=128, epochs=min(epochs, 40 if few else 5), verbose=2)
     accuracy = judge.evaluate(x_test, y_test, verbose=0)[1]
     print(f"Test accuracy: {100 * accuracy:.2f} %")
 
@@ -69,9 +69,9 @@ def main():
         ema=0.99,
         **GAMES[args.loss],
     )
-    grid = duo.ImageGrid(args.out, columns=10, every=max(1, epochs // 15))
+    grid = duo.ImageGrid(args.out, columns=10, every=max(1, epochs // 20))
     start = time.perf_counter()
-    history = gan.fit(x, batch_size=64, epochs=epochs, callbacks=[grid]).history
+    history = gan.fit(x, batch_size=32, epochs=epochs, callbacks=[grid]).history
     print(f"Training: {time.perf_counter() - start:.0f} s")
 
     fakes = gan.generate(len(x_test) if few else 10_000, seed=args.seed)
