@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import keras
+import numpy as np
 from keras import backend, ops
 
 from keras_duo._register import register
@@ -241,7 +242,10 @@ def _moments(count: Any, total: Any, products: Any) -> tuple[Any, Any]:
     covariance = (products - ops.outer(total, mean)) / (count - 1.0)
     enough = ops.cast(ops.where(count > 1, 1.0, float("nan")), mean.dtype)
     values, vectors = ops.eigh(ops.where(count > 1, covariance, ops.zeros_like(covariance)))
-    return mean, enough * vectors * ops.sqrt(ops.relu(values))
+    # What rounding leaves of an eigenvalue of 0 would enter by its root, which is far larger.
+    rounding = float(np.finfo(backend.standardize_dtype(values.dtype)).eps) * values.shape[-1]
+    values = ops.where(values > rounding * ops.max(values), values, ops.zeros_like(values))
+    return mean, enough * vectors * ops.sqrt(values)
 
 
 @validated

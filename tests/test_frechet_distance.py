@@ -50,6 +50,11 @@ def test_singular_covariances():
     assert basis.shape == (40, 10)
     expected = distance(first @ basis, second @ basis)
     assert distance(first, second) == pytest.approx(expected, rel=1e-9)
+    # No direction in common: the root is 0.
+    apart = [np.concatenate(pair, axis=1) for pair in ((first, 0 * first), (0 * second, second))]
+    spread = sum(np.cov(x, rowvar=False).trace() for x in apart)
+    shift = ((apart[0].mean(0) - apart[1].mean(0)) ** 2).sum()
+    assert distance(*apart) == pytest.approx(shift + spread, rel=1e-12)
     # One direction in common: normal distributions on a line.
     line = np.outer(RANDOM.normal(size=50), np.ones(8) / np.sqrt(8))
     spread = (line @ np.ones(8) / np.sqrt(8)).std(ddof=1)
