@@ -10,6 +10,9 @@ from typing import Any
 
 import keras
 
+# How Keras itself writes a model without a class of its own; the private module is its choice.
+_MODELS = (("keras", "Sequential"), ("keras.src.models.functional", "Functional"))
+
 
 def resolve_activation(identifier: Any) -> Callable:
     """The activation that a user named or passed."""
@@ -69,6 +72,23 @@ def loss_from_config(config: Any) -> keras.losses.Loss:
     )
 
 
+def model_from_config(config: Any) -> keras.Model:
+    """A Sequential or functional model, or one of a registered class."""
+    return _loaded(config, "keras.models", keras.Model, "A model")
+
+
+def optimizer_from_config(config: Any) -> keras.optimizers.Optimizer:
+    """An optimizer that Keras exports or that is registered."""
+    return _loaded(config, "keras.optimizers", keras.optimizers.Optimizer, "An optimizer")
+
+
+def metric_from_config(config: Any) -> Any:
+    """A metric that Keras exports or that is registered, or the name of one."""
+    if isinstance(config, str):
+        return config
+    return _loaded(config, "keras.metrics", keras.metrics.Metric, "A metric")
+
+
 def reduced_by(loss: keras.losses.Loss, reduction: str | None) -> keras.losses.Loss:
     """The same loss under another reduction; what was passed in stays as it is."""
     # Not `copy.copy`: Keras copies through its config, which forgets the delta of Huber.
@@ -82,9 +102,22 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
+def _loaded(config: Any, module: str, kind: type, name: str) -> Any:
+    if isinstance(config, dict) and _is_trusted(config, module):
+        found = keras.saving.deserialize_keras_object(config)
+        if isinstance(found, kind):
+            return found
+    raise ValueError(
+        f"{name} in a saved config must be one of Keras, or of a class registered with "
+        f"`keras.saving.register_keras_serializable`. Received: {config!r}"
+    )
+
+
 def _is_trusted(config: dict[str, Any], module: str = "keras.layers") -> bool:
     class_name = config.get("class_name")
     name = config.get("config") if class_name == "function" else config.get("registered_name")
     if isinstance(name, str) and keras.saving.get_registered_object(name) is not None:
+        return True
+    if module == "keras.models" and (config.get("module"), class_name) in _MODELS:
         return True
     return config.get("module") == module and isinstance(class_name, str)

@@ -1,8 +1,10 @@
-"""Metrics for what the losses train, exact over batches of any size."""
+"""Metrics for what the losses and the models train, exact over batches of any size."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import keras
+import numpy as np
 from keras import backend, ops
 
 from keras_duo._register import register
@@ -10,8 +12,10 @@ from keras_duo._validate import integer, validated
 from keras_duo.losses._function_loss import FunctionLoss
 from keras_duo.losses.quantile import Quantile, one_label_for_all
 
-__all__ = ["PinballLoss", "QuantileCoverage"]
+__all__ = ["FrechetDistance", "PinballLoss", "QuantileCoverage"]
 
+# Examples in one call of a classifier.
+_AT_ONCE = 1000
 Index = Annotated[int, integer()]
 
 
@@ -118,6 +122,130 @@ class QuantileCoverage(_MeanOfValues):
     def get_config(self) -> dict[str, Any]:
         """Every argument of the constructor."""
         return {**super().get_config(), "lower": self.lower, "upper": self.upper}
+
+
+@register
+class FrechetDistance(keras.metrics.Metric):
+    """||m - n||^2 + tr(S + T - 2 (S T)^(1/2)) of means m, n and covariances S, T of two samples.
+
+    The two samples are features of real and of generated examples: the squared Wasserstein distance
+    between normal distributions of their means and covariances. 0 for equal ones; what is small
+    depends on the features, so report the distance between two sets of real examples beside it.
+    With few examples it is too large: compare figures from equal numbers only.
+
+    Sums are float64 (float32 on JAX), and tr (S T)^(1/2) is the sum of the singular values of a
+    product of factors of S and T, which loses no digits where S or T is singular.
+
+    Args:
+        classifier: A Keras model from examples to features, (batch, features): a classifier without
+            its last layer. None: what is passed in are features. A metric with a classifier is used
+            beside a model and not saved with it: the weights are no part of its config.
+        name: Name of the metric.
+        dtype: The dtype of the sums; None: the widest.
+
+    `update_state(real, fake)` takes any number of each. NaN before there are two of both.
+
+    Raises:
+        ValueError: If `classifier` is no model, or the features are not (batch, features).
+
+    Source:
+        Heusel et al., GANs Trained by a Two Time-Scale Update Rule, 2017, arXiv:1706.08500; Dowson
+        and Landau, 1982, doi:10.1016/0047-259X(82)90077-X.
+
+    Example:
+        >>> import keras_duo
+        >>> metric = keras_duo.FrechetDistance()
+        >>> metric.update_state([[0.0], [2.0]], [[3.0], [5.0]])
+        >>> float(metric.result())
+        9.0
+    """
+
+    def __init__(
+        self,
+        classifier: keras.Model | None = None,
+        name: str | None = "frechet_distance",
+        dtype: Any = None,
+    ) -> None:
+        if not (classifier is None or isinstance(classifier, keras.Model)):
+            raise ValueError(
+                f"`classifier` must be None or a keras.Model. Received: classifier={classifier!r}"
+            )
+        # JAX has no float64 unless it was started otherwise.
+        widest = "float32" if backend.backend() == "jax" else "float64"
+        super().__init__(name=name or "frechet_distance", dtype=dtype or widest)
+        self.classifier = classifier
+        self._sums: list = []
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Take in real examples `y_true` and generated examples `y_pred`."""
+        if sample_weight is not None:
+            raise ValueError("`sample_weight` must be left out: all examples count alike.")
+        for kind, examples in enumerate((y_true, y_pred)):
+            for features in self._features(examples):
+                self._add(kind, features)
+
+    def result(self) -> Any:
+        """The distance between all examples seen so far."""
+        if not self._sums:
+            return ops.cast(float("nan"), self.dtype)
+        (mean, factor), (other, other_factor) = (_moments(*self._sums[i : i + 3]) for i in (0, 3))
+        cross = ops.matmul(ops.transpose(factor), other_factor)
+        spread = ops.sum(ops.square(factor)) + ops.sum(ops.square(other_factor))
+        shared = 2.0 * ops.sum(ops.svd(cross, compute_uv=False))
+        return ops.sum(ops.square(mean - other)) + spread - shared
+
+    def get_config(self) -> dict[str, Any]:
+        """Every argument of the constructor; an error where there is a classifier."""
+        if self.classifier is not None:
+            raise ValueError(
+                "A FrechetDistance with a classifier cannot be saved, because the weights of the "
+                "classifier are no part of a config. Make it anew."
+            )
+        return {**super().get_config(), "classifier": None}
+
+    def _features(self, examples: Any) -> Iterator[Any]:
+        examples = ops.convert_to_tensor(examples)
+        count = examples.shape[0]
+        # A thousand at a time: a classifier needs room for each of its layers.
+        for start in range(0, count or 1, _AT_ONCE if count else 1):
+            part = examples[start : start + _AT_ONCE] if count else examples
+            features = part if self.classifier is None else self.classifier(part, training=False)
+            if len(features.shape) != 2 or features.shape[-1] is None:
+                raise ValueError(
+                    "Features must have the shape (batch, features). "
+                    f"Received: shape={tuple(features.shape)}"
+                )
+            yield ops.cast(features, self.dtype)
+
+    def _add(self, kind: int, features: Any) -> None:
+        size = features.shape[-1]
+        if not self._sums:
+            self._sums = [
+                self.add_variable(shape, "zeros", dtype=self.dtype, name=f"{name}_{word}")
+                for word in ("real", "fake")
+                for name, shape in (("count", ()), ("sum", (size,)), ("products", (size, size)))
+            ]
+        if size != self._sums[1].shape[0]:
+            raise ValueError(
+                "Features must be as many as before. "
+                f"Received: {size} features after {self._sums[1].shape[0]}"
+            )
+        count, total, products = self._sums[3 * kind : 3 * kind + 3]
+        count.assign_add(ops.cast(ops.shape(features)[0], self.dtype))
+        total.assign_add(ops.sum(features, axis=0))
+        products.assign_add(ops.matmul(ops.transpose(features), features))
+
+
+def _moments(count: Any, total: Any, products: Any) -> tuple[Any, Any]:
+    """The mean, and a factor F of the covariance F F^T; NaN where there are less than two."""
+    mean = total / count
+    covariance = (products - ops.outer(total, mean)) / (count - 1.0)
+    enough = ops.cast(ops.where(count > 1, 1.0, float("nan")), mean.dtype)
+    values, vectors = ops.eigh(ops.where(count > 1, covariance, ops.zeros_like(covariance)))
+    # What rounding leaves of an eigenvalue of 0 would enter by its root, which is far larger.
+    rounding = float(np.finfo(backend.standardize_dtype(values.dtype)).eps) * values.shape[-1]
+    values = ops.where(values > rounding * ops.max(values), values, ops.zeros_like(values))
+    return mean, enough * vectors * ops.sqrt(values)
 
 
 @validated

@@ -22,6 +22,7 @@ LAYERS = (
 # An optional dependency, and the module that may need it.
 OPTIONAL = {
     "matplotlib": {"plots"},
+    "PIL": {"models"},
     "tensorflow": {"_gradients", "activations", "check", "losses", "models", "monitor"},
 }
 
@@ -69,7 +70,7 @@ def test_a_module_fits_in_one_sitting(path):
 
 
 def test_the_namespaces_hold_the_same_objects():
-    for namespace in (duo.activations, duo.layers, duo.losses, duo.metrics):
+    for namespace in (duo.activations, duo.layers, duo.losses, duo.metrics, duo.models):
         for name in namespace.__all__:
             assert getattr(duo, name) is getattr(namespace, name)
             assert name in duo.__all__

@@ -35,6 +35,7 @@ from keras_duo.check._probe import (
 from keras_duo.check._rule import Pairing, Rule, figures
 from keras_duo.check._untracked import untracked
 from keras_duo.check.finding import SEVERITIES, Finding
+from keras_duo.models.gan import GAN
 
 # Of more labels than that a spread sample is read.
 _MOST_LABELS = 1 << 22
@@ -51,7 +52,8 @@ def check(model: keras.Model, x: Any = None, y: Any = None) -> list[Finding]:
     Args:
         model: A compiled Keras model. Functional and Sequential models can be read; of a model with
             its own `call` only a probe shows something, and one with its own `train_step` or
-            `compute_loss` gives a finding of severity "unknown".
+            `compute_loss` gives a finding of severity "unknown". Of a `GAN` the discriminator is
+            checked against the loss.
         x: Inputs as for `fit`: an array, or a list or dictionary of arrays; or a tf.data.Dataset or
             keras.utils.PyDataset of inputs and labels, whose first batch is taken. Taking it counts
             as one pass over a tf.data.Dataset: if it shuffles, later passes come in another order.
@@ -106,6 +108,9 @@ def _findings(model: Any, batch: Batch) -> Iterator[Finding]:
         return
     for layer, names in untracked(model):
         yield general("untracked-weights", f"layer {layer!r}", names=", ".join(names))
+    if isinstance(model, GAN):
+        yield from _game_findings(model, batch)
+        return
     loss = getattr(model, "loss", None)
     own = [name for name in ("train_step", "compute_loss") if not defined_by_keras(model, name)]
     if own or loss is None:
@@ -128,6 +133,21 @@ def _findings(model: Any, batch: Batch) -> Iterator[Finding]:
     )
     for output, its_loss, metrics, y, labels in given:
         yield from _output_findings(model, batch.x, output, its_loss, metrics, y, labels)
+
+
+def _game_findings(gan: GAN, batch: Batch) -> Iterator[Finding]:
+    """The scores of the discriminator against the loss of the game; the labels are the game's."""
+    critic = gan.discriminator
+    if gan.conditional and batch.x is not None:  # what goes in are examples and labels
+        batch = replace(batch, x=[batch.x, batch.y])
+    outputs = _outputs(critic, batch)
+    if not outputs:
+        yield general(
+            "unknown-output", f"model {critic.name!r}", reason="it has a `call` of its own"
+        )
+    for output in outputs:
+        metrics = metrics_of(gan, [output.name])[0]
+        yield from _output_findings(critic, batch.x, output, gan.loss, metrics, None, None)
 
 
 def _outputs(model: Any, batch: Batch) -> list[_Output]:

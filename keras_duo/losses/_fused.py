@@ -59,7 +59,7 @@ def sum_over(tensor: Any, axis: int) -> Any:
     XLA on a CPU adds the entries of a row one after the other, and multiplies matrices with all the
     width of the machine.
     """
-    if axis != len(tensor.shape) - 1 or not (_in_graph() and _has_cpus_only()):
+    if axis != len(tensor.shape) - 1 or not (_in_graph() and has_cpus_only()):
         return ops.sum(tensor, axis=axis, keepdims=True)
 
     def product(tensor: Any) -> tuple[Any, Callable]:
@@ -98,8 +98,8 @@ def _in_graph() -> bool:
 
 
 @cache
-def _has_cpus_only() -> bool:
-    # Elsewhere a product of float32 may be computed in TF32 or bfloat16.
+def has_cpus_only() -> bool:
+    """Whether TensorFlow sees no accelerator, where a float32 product may be TF32 or bfloat16."""
     import tensorflow as tf
 
     return {device.device_type for device in tf.config.list_logical_devices()} == {"CPU"}

@@ -80,8 +80,12 @@ def gradient_penalty(
     # As a stack, which sizes that are known only when the step runs must share: a sum would
     # broadcast a batch of one.
     ends = ops.stack([real, fake]) * ops.stack([share, 1.0 - share])
-    norm = _norm(_input_gradient(critic, ops.sum(ends, axis=0)))
-    excess = norm - target
+    return slope_penalty(critic, ops.sum(ends, axis=0), target, one_sided)
+
+
+def slope_penalty(critic: Callable, x: Any, target: float = 1.0, one_sided: bool = False) -> Any:
+    """`gradient_penalty` at points that are chosen already, in float32 or wider."""
+    excess = _norm(_input_gradient(critic, x)) - target
     return ops.mean(ops.square(ops.relu(excess) if one_sided else excess))
 
 

@@ -86,6 +86,7 @@ class MetricCase:
     variants: tuple[dict, ...]
     bad_arguments: tuple[dict, ...]
     required: dict = field(default_factory=dict)  # arguments without a default
+    of_moments: bool = False  # no mean of values, so that the same batch again moves it
 
     def make(self, **arguments):
         return self.metric(**{**self.required, **arguments})
@@ -580,5 +581,16 @@ METRICS = (
         np.sort(_forecasts, axis=-1),
         variants=({}, {"lower": 1, "upper": 2, "name": "given"}),
         bad_arguments=({"lower": 0.5}, {"upper": "1"}, {"upper": None}),
+    ),
+)
+
+METRICS += (
+    MetricCase(
+        duo.FrechetDistance,
+        _random.normal(size=(4, 2)),
+        _random.normal(1.0, 2.0, size=(4, 2)),
+        variants=({}, {"name": "given"}),
+        bad_arguments=({"classifier": "inception"},),
+        of_moments=True,
     ),
 )

@@ -1,6 +1,8 @@
 """No public class without its line in the table, and no line without its class."""
 
 import inspect
+import re
+from pathlib import Path
 
 import keras
 
@@ -21,7 +23,14 @@ def test_every_public_loss_is_in_the_table():
 
 
 def test_every_public_layer_is_in_the_table():
-    assert {case.layer for case in LAYERS} == public_classes(keras.layers.Layer)
+    layers = public_classes(keras.layers.Layer) - public_classes(keras.Model)
+    assert {case.layer for case in LAYERS} == layers
+
+
+def test_every_public_model_has_tests_of_its_own():
+    for model in public_classes(keras.Model):
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", model.__name__).lower()
+        assert (Path(__file__).parents[1] / "models" / f"test_{name}.py").exists(), name
 
 
 def test_every_public_metric_is_in_the_table():

@@ -33,7 +33,8 @@ def test_it_starts_and_restarts_at_nothing(case):
         once = result(metric, case)
         assert once.shape == ()
         assert once != start
-        assert_same(result(metric, case), once)  # the same batch again moves no mean
+        if not case.of_moments:
+            assert_same(result(metric, case), once)  # the same batch again moves no mean
         metric.reset_state()
         assert_same(numpy(metric.result()), start)
 
