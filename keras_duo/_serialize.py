@@ -30,7 +30,7 @@ def activation_from_config(config: Any) -> Any:
     """What `keras.activations.serialize` wrote: a name, a registered function, or a layer."""
     if isinstance(config, str):
         return resolve_activation(config)
-    if isinstance(config, dict) and _is_trusted(config):
+    if isinstance(config, dict) and is_trusted(config):
         activation = keras.saving.deserialize_keras_object(config)
         if config["class_name"] == "function" or isinstance(activation, keras.layers.Layer):
             return resolve_activation(activation)
@@ -59,12 +59,32 @@ def loss_to_config(loss: keras.losses.Loss) -> dict[str, Any]:
 
 def loss_from_config(config: Any) -> keras.losses.Loss:
     """A loss that Keras exports or that is registered."""
-    if isinstance(config, dict) and _is_trusted(config, "keras.losses"):
+    if isinstance(config, dict) and is_trusted(config, "keras.losses"):
         loss = keras.saving.deserialize_keras_object(config)
         if isinstance(loss, keras.losses.Loss):
             return loss
     raise ValueError(
         "`losses` in a saved config must hold losses of Keras, or losses registered with "
+        f"`keras.saving.register_keras_serializable`. Received: {config!r}"
+    )
+
+
+def model_from_config(config: Any, custom_objects: Any = None) -> keras.Model:
+    """A model of Keras' own classes or of a registered one."""
+    if isinstance(config, keras.Model):  # where Keras has deserialized what is inside a config
+        return config
+    known = isinstance(config, dict) and (
+        is_trusted(config, "keras.models")
+        or is_trusted(config, "keras")
+        or config.get("module") == "keras.src.models.functional"
+        or config.get("class_name") in (custom_objects or {})
+    )
+    if known:
+        model = keras.saving.deserialize_keras_object(config, custom_objects=custom_objects)
+        if isinstance(model, keras.Model):
+            return model
+    raise ValueError(
+        "`model` in a saved config must be a model of Keras, or of a class registered with "
         f"`keras.saving.register_keras_serializable`. Received: {config!r}"
     )
 
@@ -82,7 +102,8 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _is_trusted(config: dict[str, Any], module: str = "keras.layers") -> bool:
+def is_trusted(config: dict[str, Any], module: str = "keras.layers") -> bool:
+    """Whether a config names something registered, or a class that `module` of Keras exports."""
     class_name = config.get("class_name")
     name = config.get("config") if class_name == "function" else config.get("registered_name")
     if isinstance(name, str) and keras.saving.get_registered_object(name) is not None:

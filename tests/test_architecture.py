@@ -12,17 +12,25 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # Each layer may import those before it, and none of its siblings.
 LAYERS = (
-    {"_version", "_register", "_validate", "_serialize", "_labels"},
+    {"_version", "_register", "_validate", "_serialize", "_labels", "_gradients"},
+    {"weightings"},
     {"activations", "losses"},
     {"layers", "metrics", "models"},
     {"_fits", "_label_pairs", "_pair_table", "pairs"},
-    {"_gradients", "_activation_sites", "_activation_statistics", "_loss_forms"}
-    | {"check", "monitor", "plots"},
+    {"_activation_sites", "_activation_statistics", "_loss_forms"} | {"check", "monitor", "plots"},
 )
 # An optional dependency, and the module that may need it.
 OPTIONAL = {
     "matplotlib": {"plots"},
-    "tensorflow": {"_gradients", "activations", "check", "losses", "models", "monitor"},
+    "tensorflow": {
+        "_gradients",
+        "activations",
+        "check",
+        "losses",
+        "models",
+        "monitor",
+        "weightings",
+    },
 }
 
 
@@ -69,7 +77,7 @@ def test_a_module_fits_in_one_sitting(path):
 
 
 def test_the_namespaces_hold_the_same_objects():
-    for namespace in (duo.activations, duo.layers, duo.losses, duo.metrics):
+    for namespace in (duo.activations, duo.layers, duo.losses, duo.metrics, duo.models):
         for name in namespace.__all__:
             assert getattr(duo, name) is getattr(namespace, name)
             assert name in duo.__all__

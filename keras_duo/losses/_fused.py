@@ -28,7 +28,8 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
             arguments: list[Any] = [None] * len(tensors)
             for i, tensor in zip(given, present, strict=True):
                 arguments[i] = tensor
-            with tf.xla.experimental.jit_scope(), tf.GradientTape() as tape:
+            # Persistent, for whoever asks for the gradient of one loss twice, as MultiTask does.
+            with tf.xla.experimental.jit_scope(), tf.GradientTape(persistent=True) as tape:
                 tape.watch([tensor for tensor in present if tensor.dtype.is_floating])
                 value = function(*arguments)
 

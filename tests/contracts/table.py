@@ -516,6 +516,17 @@ METRICS = (
         bad_arguments=(),
     ),
     MetricCase(
+        duo.ObjectiveWeight,
+        _binary,
+        _probabilities,
+        required={
+            "loss": duo.MultiObjective([duo.Focal(), duo.Focal(gamma=0.0)], weighting="balanced"),
+            "index": 1,
+        },
+        variants=({}, {"name": "given", "index": 0}),
+        bad_arguments=({"loss": duo.Focal()}, {"index": 2}, {"index": -1}),
+    ),
+    MetricCase(
         duo.PinballLoss,
         _numbers,
         _forecasts,
