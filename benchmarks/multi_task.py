@@ -60,11 +60,11 @@ def main():
             print(f"{name:20}{milliseconds:7.2f} ms{ratio:8.2f}")
 
 
-def compiled(name, shape, scale):
+def compiled(name, shape):
     """The model of the example under a weighting."""
     weighting, _, layer = name.partition("@")
     options = {"representation": layer} if layer else {}
-    return example.compiled(example.network(shape), weighting, scale, **options)
+    return example.compiled(example.network(shape), weighting, **options)
 
 
 def accuracies(name, scale, train, test, args):
@@ -72,8 +72,9 @@ def accuracies(name, scale, train, test, args):
     rows = []
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         keras.utils.set_random_seed(seed)
-        model = compiled(name, train[0].shape[1:], scale)
-        model.fit(*train, batch_size=128, epochs=args.epochs, verbose=0)
+        model = compiled(name, train[0].shape[1:])
+        weights = example.scaled(train[1], scale)
+        model.fit(*train, sample_weight=weights, batch_size=128, epochs=args.epochs, verbose=0)
         scores = model.evaluate(*test, batch_size=500, verbose=0, return_dict=True)
         left, right = (100 * scores[f"{task}_accuracy"] for task in example.TASKS)
         rows.append([left, right, (left + right) / 2])
@@ -84,11 +85,12 @@ def accuracies(name, scale, train, test, args):
 
 def step_times(names, train, rounds):
     """Median milliseconds of a training step, and the ratio to that of the first."""
-    batch = keras.tree.map_structure(lambda part: part[:128], train)
+    parts = (*train, example.scaled(train[1], 0.01))
+    batch = keras.tree.map_structure(lambda part: part[:128], parts)
     models = {}
     for name in names:
         keras.utils.set_random_seed(0)
-        models[name] = compiled(name, train[0].shape[1:], 0.01)
+        models[name] = compiled(name, train[0].shape[1:])
         models[name].train_on_batch(*batch)
     times = {name: [] for name in names}
     for _ in range(rounds):

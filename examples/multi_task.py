@@ -46,9 +46,16 @@ def main():
     for weighting in args.weightings:
         print(f"\n{weighting}")
         keras.utils.set_random_seed(args.seed)
-        model = compiled(network(x_train.shape[1:]), weighting, args.scale)
+        model = compiled(network(x_train.shape[1:]), weighting)
         monitor = duo.TaskMonitor(every=max(1, len(x_train) // 128 // 20))
-        model.fit(x_train, y_train, batch_size=128, epochs=args.epochs, callbacks=[monitor])
+        model.fit(
+            x_train,
+            y_train,
+            sample_weight=scaled(y_train, args.scale),
+            batch_size=128,
+            epochs=args.epochs,
+            callbacks=[monitor],
+        )
         scores = model.evaluate(x_test, y_test, batch_size=500, verbose=0, return_dict=True)
         results[weighting] = model, monitor, [100 * scores[f"{task}_accuracy"] for task in TASKS]
 
@@ -95,29 +102,18 @@ def network(shape):
     return keras.Model(entry, outputs)
 
 
-@keras.saving.register_keras_serializable("multi_task_example")
-class Scaled(keras.losses.Loss):
-    """Cross-entropy in other units."""
-
-    def __init__(self, scale, name="scaled", **kwargs):
-        super().__init__(name=name, **kwargs)
-        self.scale = scale
-
-    def call(self, y_true, y_pred):
-        """The scaled cross-entropy of each example."""
-        return self.scale * keras.losses.categorical_crossentropy(y_true, y_pred)
-
-    def get_config(self):
-        """Every argument of the constructor."""
-        return {**super().get_config(), "scale": self.scale}
+def scaled(labels, scale):
+    """Sample weights under which the loss of the right digit is in other units."""
+    ones = np.ones(len(labels["left"]), "float32")
+    return {"left": ones, "right": scale * ones}
 
 
-def compiled(model, weighting, scale, **options):
+def compiled(model, weighting, **options):
     """The network under a method that finds the weights."""
     multi_task = duo.MultiTask(model)
     multi_task.compile(
         keras.optimizers.Adam(),
-        loss={"left": keras.losses.CategoricalCrossentropy(), "right": Scaled(scale)},
+        loss=keras.losses.CategoricalCrossentropy(),
         weighting=weighting,
         metrics={task: ["accuracy"] for task in TASKS},
         **options,

@@ -12,7 +12,7 @@ def combined_gradients(
     variables: list,
     scale: Callable[[Any], Any],
     weigh: Callable[[Any, Any], Any],
-) -> tuple[list, Any, Any, Any]:
+) -> tuple[list, Any, Any, Any, Any]:
     """The gradient of every variable: its own where one task has it, else the weighted sum.
 
     Args:
@@ -24,7 +24,7 @@ def combined_gradients(
 
     Returns:
         Scaled gradients in the order of the variables, the losses over all replicas, the weights,
-        and the outputs.
+        the further losses and the outputs.
     """
     import tensorflow as tf
 
@@ -72,7 +72,7 @@ def combined_gradients(
     if scaled_further is not None:
         extra = tape.gradient(scaled_further, variables)
         gradients = [_added(a, b) for a, b in zip(gradients, extra, strict=True)]
-    return gradients, totals, weights, outputs
+    return gradients, totals, weights, further, outputs
 
 
 def gramian(rows: list[list[Any]]) -> Any:

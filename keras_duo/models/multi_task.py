@@ -117,9 +117,8 @@ class MultiTask(keras.Model):
                 "`representation` must be None for a weighting that looks at no gradient. "
                 f"Received: representation={representation!r}, weighting={weighting!r}"
             )
-        self._tasks = _Untracked(
-            found, None if representation is None else tapped(self.model, representation)
-        )
+        view = None if representation is None else tapped(self.model, representation)
+        self._tasks = _Untracked(found, view, {"optimizer": optimizer, "loss": loss, **kwargs})
         self.task_state = weights
         self._task_config = {
             "loss": losses_to_config(loss),
@@ -202,13 +201,12 @@ class MultiTask(keras.Model):
             )
 
         variables = self.trainable_variables
-        gradients, totals, weights, y_pred = combined_gradients(
+        gradients, totals, weights, penalty, y_pred = combined_gradients(
             losses, variables, self.optimizer.scale_loss, layer.update
         )
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         count = _batch_size(x)
         tasks.objectives.track(totals, weights, count)
-        penalty = self._penalty()
         mean = ops.mean(totals) + (0.0 if penalty is None else penalty * _replicas())
         next(m for m in self.metrics if m.name == "loss").update_state(mean, sample_weight=count)
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
@@ -239,6 +237,17 @@ class MultiTask(keras.Model):
         if self.built:
             self.optimizer.build(self.trainable_variables)
 
+    def without_weighting(self) -> keras.Model:
+        """A Functional model of the same layers, losses and metrics, as Keras compiles it.
+
+        What this class adds to it are the weights of the losses.
+        """
+        plain = keras.Model(self.model.input, self.model.output, name=self.model.name)
+        given = self._tasks.given
+        names = ("loss", "metrics", "weighted_metrics")
+        plain.compile(**{name: given[name] for name in names if name in given})
+        return plain
+
     def _by_task(self, variable: Any) -> dict[str, float]:
         values = map(float, ops.convert_to_numpy(variable))
         return dict(zip(self._tasks.objectives.groups, values, strict=True))
@@ -252,8 +261,10 @@ class MultiTask(keras.Model):
 class _Untracked:
     """What Keras must not take for a part of the model: views of it, and metrics of one `fit`."""
 
-    def __init__(self, objectives: Objectives, tapped: keras.Model | None) -> None:
-        self.objectives, self.tapped = objectives, tapped
+    def __init__(
+        self, objectives: Objectives, tapped: keras.Model | None, given: dict[str, Any]
+    ) -> None:
+        self.objectives, self.tapped, self.given = objectives, tapped, given
 
 
 def _groups(objectives: Any) -> dict[str, list[str]] | None:
