@@ -33,7 +33,7 @@ NAMES = [*LOSS_LEVEL, *GRADIENT_LEVEL, *(f"{name}@trunk" for name in GRADIENT_LE
 def main():
     """Print the accuracies, then the step times."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--scales", type=float, nargs="+", default=[0.01, 1.0])
@@ -78,6 +78,7 @@ def accuracies(name, scale, train, test, args):
         scores = model.evaluate(*test, batch_size=500, verbose=0, return_dict=True)
         left, right = (100 * scores[f"{task}_accuracy"] for task in example.TASKS)
         rows.append([left, right, (left + right) / 2])
+        print(f"  {name}, scale {scale:g}, seed {seed}: {left:.2f} {right:.2f}", file=sys.stderr)
     spread = np.std(rows, axis=0, ddof=1) if len(rows) > 1 else np.zeros(3)
     pairs = zip(np.mean(rows, axis=0), spread, strict=True)
     return "".join(f"{mean:8.2f} ± {deviation:.2f}" for mean, deviation in pairs)

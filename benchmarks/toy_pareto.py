@@ -174,7 +174,7 @@ def main():
         mean = imbalance[arrived].mean() if arrived.any() else np.nan
         most = imbalance[arrived].max() if arrived.any() else np.nan
         at = " ".join(f"({x:.1f}, {y:.1f})" for x, y in ends)
-        print(f"{name:14}{sees:12}{arrived.sum():>6}/5{mean:17.2f}{most:9.2f}   {at}", flush=True)
+        print(f"{name:14}{sees:12}{arrived.sum():>6}/5{mean:17.3f}{most:9.3f}   {at}", flush=True)
         paths[name] = lines, f"{arrived.sum()} of 5, imbalance {mean:.2f}"
     draw(paths, front, args.out / "paths.png")
     print(f"Picture: {args.out / 'paths.png'}")

@@ -25,7 +25,7 @@ TASKS = ("left", "right")
 def main():
     """Train with equal weights and with the default, compare, save, reload, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=0.01, help="of the loss of the right digit")
     parser.add_argument("--weightings", nargs="+", default=["fixed", "inverse"])

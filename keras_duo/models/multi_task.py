@@ -299,7 +299,10 @@ def _over_replicas(shares: Any) -> Any:
         return shares
     import tensorflow as tf
 
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, shares)
+    context = tf.distribute.get_replica_context()
+    if context is None:  # where Keras traces shapes, outside of any replica
+        return shares
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, shares)
 
 
 def _batch_size(structure: Any) -> Any:

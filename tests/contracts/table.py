@@ -519,10 +519,8 @@ METRICS = (
         duo.ObjectiveWeight,
         _binary,
         _probabilities,
-        required={
-            "loss": duo.MultiObjective([duo.Focal(), duo.Focal(gamma=0.0)], weighting="balanced"),
-            "index": 1,
-        },
+        # Fixed weights: those that are found anew are not the mean of those of parts of a batch.
+        required={"loss": duo.MultiObjective([duo.Focal(), duo.Focal(0.0)], [3, 1]), "index": 1},
         variants=({}, {"name": "given", "index": 0}),
         bad_arguments=({"loss": duo.Focal()}, {"index": 2}, {"index": -1}),
     ),
