@@ -49,7 +49,7 @@ def compiled(weighting, optimizer=None, regularizer=None, **kwargs):
 
 def fit(model, **kwargs):
     return model.fit(
-        X, Y, **{"epochs": 1, "batch_size": 16, "verbose": 0, "shuffle": False, **kwargs}
+        X, Y, **{"epochs": 1, "batch_size": 32, "verbose": 0, "shuffle": False, **kwargs}
     ).history
 
 
@@ -83,8 +83,8 @@ def test_fixed_weights_are_those_of_keras():
     assert set(expected) <= set(logs)
     for name, values in expected.items():
         np.testing.assert_allclose(logs[name], values, rtol=1e-4, err_msg=name)
-    evaluated = ours.evaluate(X, Y, batch_size=16, verbose=0, return_dict=True)
-    again = theirs.evaluate(X, Y, batch_size=16, verbose=0, return_dict=True)
+    evaluated = ours.evaluate(X, Y, verbose=0, return_dict=True)
+    again = theirs.evaluate(X, Y, verbose=0, return_dict=True)
     assert {name: evaluated[name] for name in again} == pytest.approx(again, rel=1e-4)
 
 
@@ -204,29 +204,25 @@ def test_losses_of_layers_count_once(representation):
 @pytest.mark.parametrize("weighting", OF_GRADIENTS)
 def test_gradient_methods_descend(weighting):
     model = compiled(weighting, keras.optimizers.SGD(0.05))
-    first, *_, last = fit(model, epochs=3)["loss"]
+    first, _, last = (model.train_on_batch(X, Y, return_dict=True)["loss"] for _ in range(3))
     assert last < first
 
 
 @on_tensorflow
-@pytest.mark.parametrize("representation", [None, "trunk"])
-def test_every_kind_of_step_is_the_same(representation):
-    runs = {}
-    for name, options in {
-        "eager": {},
-        "xla": {"jit_compile": True},
-        "several": {"steps_per_execution": 2},
-    }.items():
-        model = compiled("cagrad", representation=representation, **options)
-        fit(model)
-        runs[name] = weights_of(model)
-    assert_all_close(runs["eager"], runs["several"])
-    assert_all_close(runs["eager"], runs["xla"], rtol=1e-3, atol=1e-4)
+@pytest.mark.parametrize(
+    ("representation", "options"),
+    [(None, {"jit_compile": True}), ("trunk", {"steps_per_execution": 2})],
+)
+def test_every_kind_of_step_is_the_same(representation, options):
+    eager = compiled("cagrad", representation=representation)
+    graph = compiled("cagrad", representation=representation, **options)
+    fit(eager), fit(graph)
+    assert_all_close(weights_of(eager), weights_of(graph), rtol=1e-3, atol=1e-4)
 
 
 STATEFUL = {
     "famo": {},
-    "dwa": {"window": 3},
+    "dwa": {"window": 1},
     "uncertainty": {},
     "random": {},
     **({"gradnorm": {}, "pcgrad": {}} if BACKEND == "tensorflow" else {}),
@@ -262,8 +258,8 @@ def test_reload_keeps_losses_and_groups(tmp_path):
     assert again.evaluate(X, Y, verbose=0, return_dict=True) == pytest.approx(expected, rel=1e-6)
     model.model.save(tmp_path / "plain.keras")
     plain = keras.saving.load_model(tmp_path / "plain.keras")
-    for name, output in model.predict(X, verbose=0).items():
-        np.testing.assert_array_equal(plain.predict(X, verbose=0)[name], output)
+    for name, output in model(X).items():
+        np.testing.assert_array_equal(numpy(plain(X)[name]), numpy(output))
 
 
 @pytest.mark.parametrize("weighting", ["inverse", *(["nash"] if BACKEND == "tensorflow" else [])])

@@ -9,7 +9,7 @@ from tests.models.test_multi_task import X, Y, compiled, fit, network
 
 def test_it_notes_single_steps_that_average_to_the_log_of_the_epoch():
     model, monitor = compiled("inverse"), duo.TaskMonitor(every=1)
-    logs = fit(model, epochs=2, callbacks=[monitor])
+    logs = fit(model, epochs=2, batch_size=16, callbacks=[monitor])
     assert monitor.history["step"] == list(range(1, 9))
     for name in Y:
         for kind in ("loss", "weight"):
@@ -19,14 +19,14 @@ def test_it_notes_single_steps_that_average_to_the_log_of_the_epoch():
 
 def test_it_counts_the_steps_of_one_execution():
     model, monitor = compiled("famo", steps_per_execution=2), duo.TaskMonitor(every=3)
-    fit(model, epochs=2, callbacks=[monitor])
+    fit(model, epochs=2, batch_size=16, callbacks=[monitor])
     assert monitor.history["step"] == [4, 6]
 
 
 def test_another_model_starts_a_new_history():
     monitor = duo.TaskMonitor(every=2)
     for _ in range(2):
-        fit(compiled("inverse"), callbacks=[monitor])
+        fit(compiled("inverse"), batch_size=16, callbacks=[monitor])
     assert monitor.history["step"] == [2, 4]
 
 
