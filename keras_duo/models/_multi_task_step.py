@@ -37,6 +37,11 @@ def combined_gradients(
     rows = [tape.gradient(loss, variables) for loss in scaled]
     owners = [sum(row[i] is not None for row in rows) for i in range(len(variables))]
     shared = [i for i, count in enumerate(owners) if count > 1]
+    if not shared:
+        raise ValueError(
+            "`weighting` must not be a method of gradients where no trainable variable is reached "
+            f"by more than one task. Received: {len(variables)} variables of one task each"
+        )
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     if representation is None:
         tensors = [[None if row[i] is None else dense(row[i]) for i in shared] for row in rows]

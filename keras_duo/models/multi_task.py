@@ -119,6 +119,8 @@ class MultiTask(keras.Model):
             )
         view = None if representation is None else tapped(self.model, representation)
         self._tasks = _Untracked(found, view, {"optimizer": optimizer, "loss": loss, **kwargs})
+        if hasattr(self, "task_state"):
+            del self.task_state  # or Keras would go on saving the variables of the last one
         self.task_state = weights
         self._task_config = {
             "loss": losses_to_config(loss),

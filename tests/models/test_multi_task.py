@@ -366,6 +366,30 @@ def test_objectives_must_be_groups_of_outputs(objectives):
         duo.MultiTask(network(), objectives)
 
 
+def test_compiling_again_starts_again():
+    model = compiled("famo")
+    fit(model)
+    model.compile("sgd", LOSSES, "uncertainty", run_eagerly=model.run_eagerly)
+    names = [variable.path for variable in model.variables if "task_weights" in variable.path]
+    assert sorted(name.split("/")[-1] for name in names) == [
+        "in_force",
+        "log_variances",
+        "losses_seen",
+    ]
+    assert list(model.task_weights.values()) == pytest.approx([1 / 3] * 3)
+    fit(model)
+
+
+@on_tensorflow
+def test_tasks_that_share_nothing_have_nothing_to_arbitrate():
+    entry = keras.Input((5,))
+    heads = {name: keras.layers.Dense(y.shape[1])(entry) for name, y in Y.items()}
+    model = duo.MultiTask(keras.Model(entry, heads))
+    model.compile("sgd", "mse", "mgda", run_eagerly=True)
+    with pytest.raises(ValueError, match="`weighting` must not be a method of gradients"):
+        model.train_on_batch(X, Y)
+
+
 def test_labels_are_asked_for_by_name():
     model = compiled("inverse")
     with pytest.raises(ValueError, match="`y` must have an entry for each of"):
