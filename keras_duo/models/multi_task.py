@@ -60,6 +60,8 @@ class MultiTask(keras.Model):
         1.0
     """
 
+    task_state: TaskWeights
+
     def __init__(
         self, model: keras.Model, objectives: dict[str, list[str]] | None = None, **kwargs: Any
     ) -> None:

@@ -6,9 +6,8 @@ from keras import ops
 
 from keras_duo._validate import number, validated
 from keras_duo.weightings._gramian import (
-    RIDGE,
-    identity_like,
     inverse_or_zero,
+    invertible,
     like,
     norms_and_cosines,
 )
@@ -42,7 +41,7 @@ def cagrad(gramian: Any, *, c: Annotated[float, number(at_least=0, below=1)] = 0
     """
     norms, cosines = norms_and_cosines(gramian)
     count = cosines.shape[0]
-    matrix = cosines + RIDGE * identity_like(cosines)
+    matrix = invertible(cosines)
     inverse = inverse_or_zero(norms)
     slopes = ops.matmul(cosines, norms) / count  # <unit gradient i, g_0>
     length = ops.sqrt(ops.maximum(ops.sum(norms * slopes) / count, 0.0))

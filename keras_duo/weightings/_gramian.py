@@ -27,6 +27,11 @@ def norms_and_cosines(gramian: Any) -> tuple[Any, Any]:
     return norms * inverse_or_zero(ops.max(norms)), ops.clip(cosines, -1.0, 1.0)
 
 
+def invertible(cosines: Any) -> Any:
+    """The cosines with so much on the diagonal that equal or opposite gradients can be solved."""
+    return cosines + RIDGE * identity_like(cosines)
+
+
 def inverse_or_zero(tensor: Any) -> Any:
     """1 / x, and 0 where x is 0."""
     positive = tensor > 0

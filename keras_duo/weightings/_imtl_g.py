@@ -5,9 +5,8 @@ from typing import Any
 from keras import ops
 
 from keras_duo.weightings._gramian import (
-    RIDGE,
-    identity_like,
     inverse_or_zero,
+    invertible,
     like,
     norms_and_cosines,
 )
@@ -37,6 +36,6 @@ def imtl_g(gramian: Any) -> Any:
     """
     norms, cosines = norms_and_cosines(gramian)
     ones = ops.cast(norms > 0, norms.dtype)
-    found = solve(cosines + RIDGE * identity_like(cosines), ones) * inverse_or_zero(norms)
+    found = solve(invertible(cosines), ones) * inverse_or_zero(norms)
     total = ops.sum(ops.abs(found))
     return like(found * inverse_or_zero(total), gramian)

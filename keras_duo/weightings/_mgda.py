@@ -5,9 +5,8 @@ from typing import Any
 from keras import ops
 
 from keras_duo.weightings._gramian import (
-    RIDGE,
-    identity_like,
     inverse_or_zero,
+    invertible,
     like,
     norms_and_cosines,
 )
@@ -43,6 +42,6 @@ def mgda(gramian: Any) -> Any:
     lengths = ops.where(
         smallest > 0, smallest * inverse_or_zero(norms), ops.cast(norms <= 0, norms.dtype)
     )
-    matrix = cosines + RIDGE * identity_like(cosines) + lengths[:, None] * lengths[None, :]
+    matrix = invertible(cosines) + lengths[:, None] * lengths[None, :]
     found = least_nonnegative(matrix, lengths[None, :])[0] * lengths
     return like(found / ops.sum(found), gramian)

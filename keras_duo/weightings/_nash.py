@@ -7,8 +7,8 @@ from keras import ops
 from keras_duo._validate import number, validated
 from keras_duo.weightings._gramian import (
     RIDGE,
-    identity_like,
     inverse_or_zero,
+    invertible,
     like,
     norms_and_cosines,
     wide,
@@ -43,7 +43,7 @@ def nash(gramian: Any, *, max_norm: Annotated[float, number(above=0)] = 1.0) -> 
         [0.418, 0.288]
     """
     _, cosines = norms_and_cosines(gramian)
-    matrix = cosines + RIDGE * identity_like(cosines)
+    matrix = invertible(cosines)
     norms = ops.sqrt(ops.maximum(ops.diagonal(wide(gramian)), 0.0))
 
     # The minimum of 1/2 a^T C a - sum_i log a_i, which is self-concordant: Newton's method with

@@ -6,9 +6,9 @@ from keras import ops
 
 from keras_duo._validate import number, validated
 from keras_duo.weightings._gramian import (
-    RIDGE,
     identity_like,
     inverse_or_zero,
+    invertible,
     like,
     norms_and_cosines,
     wide,
@@ -47,7 +47,7 @@ def upgrad(gramian: Any, *, ridge: Annotated[float, number(at_least=0)] = 0.0) -
         gramian_used = gramian
     norms, cosines = norms_and_cosines(gramian_used)
     # With y = v * norm_j / norm_i: the least nonnegative combination to add to unit gradient i.
-    matrix = cosines + RIDGE * identity_like(cosines)
+    matrix = invertible(cosines)
     added = least_nonnegative(matrix, -cosines)
     mixed = norms[:, None] * added * inverse_or_zero(norms)[None, :]
     return like(1.0 / cosines.shape[0] + ops.mean(mixed, axis=0), gramian)
