@@ -1,6 +1,6 @@
 """The pair that decides what a network learns: the activation inside it and the loss at its end."""
 
-from keras_duo import activations, layers, losses, metrics, models, plots
+from keras_duo import activations, layers, losses, metrics, models, plots, weightings
 from keras_duo._version import __version__
 from keras_duo.activations import *  # noqa: F403
 from keras_duo.check import Finding, PairCheck, check
@@ -26,6 +26,7 @@ __all__ = [
     "plots",
     "recommend",
     "recommend_from",
+    "weightings",
     *activations.__all__,
     *layers.__all__,
     *losses.__all__,

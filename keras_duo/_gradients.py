@@ -80,6 +80,23 @@ def tapped_gradients(forward: Callable) -> tuple[list, Any]:
     return jax.grad(shifted, has_aux=True)([ops.zeros(*shape) for shape in shapes])
 
 
+def gradients_of_each(function: Callable, x: Any) -> tuple[list, list]:
+    """The scalars that `function(x)` lists, and the gradient of each with respect to `x`."""
+    if backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            scalars = function(x)
+        zero = tf.UnconnectedGradients.ZERO
+        return scalars, [tape.gradient(scalar, x, unconnected_gradients=zero) for scalar in scalars]
+    import jax
+
+    scalars, pull_back = jax.vjp(function, x)
+    chosen = ops.eye(len(scalars), dtype=scalars[0].dtype)
+    return scalars, [pull_back(list(row))[0] for row in chosen]
+
+
 def compiled(function: Callable) -> Callable:
     """`function` of tensors of the same shapes at every call, traced at the first one."""
     if backend.backend() == "tensorflow":

@@ -33,7 +33,7 @@ def activation_from_config(config: Any) -> Any:
     """What `keras.activations.serialize` wrote: a name, a registered function, or a layer."""
     if isinstance(config, str):
         return resolve_activation(config)
-    if isinstance(config, dict) and _is_trusted(config):
+    if isinstance(config, dict) and is_trusted(config):
         activation = keras.saving.deserialize_keras_object(config)
         if config["class_name"] == "function" or isinstance(activation, keras.layers.Layer):
             return resolve_activation(activation)
@@ -62,7 +62,7 @@ def loss_to_config(loss: keras.losses.Loss) -> dict[str, Any]:
 
 def loss_from_config(config: Any) -> keras.losses.Loss:
     """A loss that Keras exports or that is registered."""
-    if isinstance(config, dict) and _is_trusted(config, "keras.losses"):
+    if isinstance(config, dict) and is_trusted(config, "keras.losses"):
         loss = keras.saving.deserialize_keras_object(config)
         if isinstance(loss, keras.losses.Loss):
             return loss
@@ -72,9 +72,11 @@ def loss_from_config(config: Any) -> keras.losses.Loss:
     )
 
 
-def model_from_config(config: Any) -> keras.Model:
+def model_from_config(config: Any, custom_objects: Any = None) -> keras.Model:
     """A Sequential or functional model, or one of a registered class."""
-    return _loaded(config, "keras.models", keras.Model, "A model")
+    if isinstance(config, keras.Model):  # where Keras has deserialized what is inside a config
+        return config
+    return _loaded(config, "keras.models", keras.Model, "A model", custom_objects)
 
 
 def optimizer_from_config(config: Any) -> keras.optimizers.Optimizer:
@@ -102,9 +104,12 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def _loaded(config: Any, module: str, kind: type, name: str) -> Any:
-    if isinstance(config, dict) and _is_trusted(config, module):
-        found = keras.saving.deserialize_keras_object(config)
+def _loaded(config: Any, module: str, kind: type, name: str, custom_objects: Any = None) -> Any:
+    known = isinstance(config, dict) and (
+        is_trusted(config, module) or config.get("class_name") in (custom_objects or {})
+    )
+    if known:
+        found = keras.saving.deserialize_keras_object(config, custom_objects=custom_objects)
         if isinstance(found, kind):
             return found
     raise ValueError(
@@ -113,7 +118,8 @@ def _loaded(config: Any, module: str, kind: type, name: str) -> Any:
     )
 
 
-def _is_trusted(config: dict[str, Any], module: str = "keras.layers") -> bool:
+def is_trusted(config: dict[str, Any], module: str = "keras.layers") -> bool:
+    """Whether a config names something registered, or a class that `module` of Keras exports."""
     class_name = config.get("class_name")
     name = config.get("config") if class_name == "function" else config.get("registered_name")
     if isinstance(name, str) and keras.saving.get_registered_object(name) is not None:

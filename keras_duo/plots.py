@@ -16,7 +16,7 @@ from keras_duo._gradients import compiled, value_and_slope
 from keras_duo._loss_forms import LossForm, loss_form, named_losses
 from keras_duo._serialize import resolve_activation
 
-__all__ = ["activation_curve", "activation_health", "loss_curve"]
+__all__ = ["activation_curve", "activation_health", "loss_curve", "task_weights"]
 
 
 def activation_curve(layer: Any, limits: tuple[float, float] = (-4.0, 4.0)) -> Any:
@@ -177,6 +177,55 @@ def activation_health(history: Any) -> Any:
         panel.set(yscale=scale, ylim=None if scale == "log" else (-3, 103))
         panel.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(panels[0].lines, layers, loc="outside right upper")
+    return figure
+
+
+def task_weights(history: Any) -> Any:
+    """Weights and losses of the tasks of a `MultiTask`, or the parts of a `MultiObjective`.
+
+    Args:
+        history: What `fit` returned, its `history` dictionary, or a TaskMonitor, which has the
+            values of single steps instead of means over the epochs.
+
+    Returns:
+        A Figure with two axes, weight and loss against the epoch or step.
+
+    Raises:
+        ValueError: If there are no weights in `history`.
+        ImportError: Without matplotlib.
+
+    Example:
+        >>> import keras_duo
+        >>> series = {"a_loss": [2, 1], "a_weight": [0.2, 0.5], "b_weight": [0.8, 0.5]}
+        >>> figure = keras_duo.plots.task_weights(series)
+        >>> [line.get_label() for line in figure.axes[0].lines]
+        ['a', 'b']
+    """
+    series = getattr(history, "history", history)
+    series = series if isinstance(series, dict) else {}
+    suffix = "_weight"
+    tasks = [
+        key.removesuffix(suffix)
+        for key in series
+        if key.endswith(suffix) and not key.startswith("val_")
+    ]
+    if not tasks:
+        raise ValueError(
+            "`history` must hold the weights of tasks, under keys such as 'left_weight'. "
+            f"Received keys: {list(series)}"
+        )
+    clock = "training step" if "step" in series else "epoch"
+    figure, (left, right) = _figure(2)
+    for task in tasks:
+        losses: list = series.get(f"{task}_loss", series.get(task)) or []
+        for panel, values in ((left, series[task + suffix]), (right, losses)):
+            at = series.get("step", range(1, len(values) + 1))[: len(values)]
+            panel.plot(at, values, marker="o", markersize=3, label=task)
+    left.set(xlabel=clock, ylabel="weight", ylim=(-0.03, None))
+    right.set(xlabel=clock, ylabel="loss, before it is weighted", yscale="log")
+    for panel in (left, right):
+        panel.xaxis.get_major_locator().set_params(integer=True)
+    figure.legend(left.lines, tasks, loc="outside right upper")
     return figure
 
 

@@ -12,18 +12,26 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # Each layer may import those before it, and none of its siblings.
 LAYERS = (
-    {"_version", "_register", "_validate", "_serialize", "_labels"},
+    {"_version", "_register", "_validate", "_serialize", "_labels", "_gradients"},
+    {"weightings"},
     {"activations", "losses"},
     {"layers", "metrics", "models"},
     {"_fits", "_label_pairs", "_pair_table", "pairs"},
-    {"_gradients", "_activation_sites", "_activation_statistics", "_loss_forms"}
-    | {"check", "monitor", "plots"},
+    {"_activation_sites", "_activation_statistics", "_loss_forms"} | {"check", "monitor", "plots"},
 )
 # An optional dependency, and the module that may need it.
 OPTIONAL = {
     "matplotlib": {"plots"},
     "PIL": {"models"},
-    "tensorflow": {"_gradients", "activations", "check", "losses", "models", "monitor"},
+    "tensorflow": {
+        "_gradients",
+        "activations",
+        "check",
+        "losses",
+        "models",
+        "monitor",
+        "weightings",
+    },
 }
 
 

@@ -294,3 +294,33 @@ def test_without_matplotlib_the_error_names_the_extra(draw, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r'pip install "keras-duo\[plots\]"'):
         draw()
+
+
+class TestTaskWeights:
+    def test_a_history_of_epochs(self):
+        series = {
+            "loss": [2, 1],
+            "left_loss": [2.0, 1.0],
+            "right_loss": [0.02, 0.01],
+            "left_weight": [0.5, 0.1],
+            "right_weight": [0.5, 0.9],
+            "val_left_weight": [0.5, 0.1],
+        }
+        figure = plots.task_weights(series)
+        assert labels(figure) == [("epoch", "weight"), ("epoch", "loss, before it is weighted")]
+        weights, losses = figure.axes
+        assert curve(weights, "right")[1].tolist() == [0.5, 0.9]
+        assert curve(losses, "left")[1].tolist() == [2.0, 1.0]
+        assert len(weights.lines) == len(losses.lines) == 2
+
+    def test_steps_of_a_monitor_and_parts_of_one_output(self):
+        series = {"step": [10, 20], "huber": [1.0, 0.5], "huber_weight": [0.2, 0.3]}
+        figure = plots.task_weights(series)
+        assert figure.axes[0].get_xlabel() == "training step"
+        assert curve(figure.axes[1], "huber")[0].tolist() == [10, 20]
+        assert curve(figure.axes[1], "huber")[1].tolist() == [1.0, 0.5]
+
+    @pytest.mark.parametrize("history", [{}, {"loss": [1.0]}, None])
+    def test_without_weights(self, history):
+        with pytest.raises(ValueError, match="`history` must hold the weights of tasks"):
+            plots.task_weights(history)

@@ -35,7 +35,7 @@ from keras_duo.check._probe import (
 from keras_duo.check._rule import Pairing, Rule, figures
 from keras_duo.check._untracked import untracked
 from keras_duo.check.finding import SEVERITIES, Finding
-from keras_duo.models.gan import GAN
+from keras_duo.models import GAN, MultiTask
 
 # Of more labels than that a spread sample is read.
 _MOST_LABELS = 1 << 22
@@ -106,6 +106,9 @@ def _findings(model: Any, batch: Batch) -> Iterator[Finding]:
     if not model.compiled:
         yield general("not-compiled", where)
         return
+    if isinstance(model, MultiTask) and symbolic_outputs(model.model):
+        # The weights that it finds change nothing about what fits.
+        model = model.without_weighting()
     for layer, names in untracked(model):
         yield general("untracked-weights", f"layer {layer!r}", names=", ".join(names))
     if isinstance(model, GAN):

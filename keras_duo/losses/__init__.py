@@ -30,7 +30,7 @@ from keras_duo.losses.focal import (
     focal_loss,
     sparse_categorical_focal_loss,
 )
-from keras_duo.losses.multi_objective import LossMean, MultiObjective
+from keras_duo.losses.multi_objective import LossMean, MultiObjective, ObjectiveWeight
 from keras_duo.losses.overlap import (
     Dice,
     FocalTversky,
@@ -68,6 +68,7 @@ __all__ = [
     "LossMean",
     "MultiObjective",
     "NonSaturating",
+    "ObjectiveWeight",
     "PolyCrossEntropy",
     "Quantile",
     "RelativisticAverage",

@@ -7,10 +7,21 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_duo._gradients import DIFFERENTIABLE, gradients_of_each
 from keras_duo._register import register
 from keras_duo._serialize import loss_from_config, loss_to_config, reduced_by
+from keras_duo._validate import integer
+from keras_duo.weightings._methods import METHODS
+from keras_duo.weightings._random import hashed_draw
 
-WEIGHTINGS = ("fixed",)
+# Each is a method of `keras_duo.weightings`; those of gradients take them at the output.
+WEIGHTINGS = {
+    "fixed": "fixed",
+    "random": "random",
+    "inverse": "inverse",
+    "balanced": "balanced",
+    "min_norm": "mgda",
+}
 
 
 @register
@@ -25,9 +36,14 @@ class MultiObjective(keras.losses.Loss):
 
     Args:
         losses: Keras losses, or names of their classes such as "MeanSquaredError"; at least one.
-        weights: One number >= 0 for each loss, not all 0; they are divided by their sum. None:
-            equal weights.
-        weighting: "fixed": the weights stay as given.
+        weights: With "fixed" weighting, one number >= 0 for each loss, not all 0; they are divided
+            by their sum. None: equal weights.
+        weighting: "fixed": the weights stay as given. Others are found anew for each batch, have no
+            state, and are constants to the gradient. "random": softmax of normal numbers, which are
+            a hash of the losses. "inverse": w_i proportional to 1 / L_i, for losses > 0; their
+            scale does not matter. "balanced": the gradients of all w_i L_i by `y_pred` have one
+            norm, with w_i = 0 for a gradient of 0. "min_norm": those that make the gradient by
+            `y_pred` shortest (MGDA), so that a step along it makes no part worse.
         reduction: As in Keras, in place of the reductions of the parts.
         name: Name of the loss.
         dtype: The dtype of the sum; the parts compute in their own.
@@ -35,12 +51,12 @@ class MultiObjective(keras.losses.Loss):
     Shapes: those that every part takes.
 
     Raises:
-        ValueError: If an argument is none of the above; with reduction "none", if the parts give
-            values of different shapes.
+        ValueError: If an argument is none of the above, or `weights` are given for a weighting that
+            finds its own; with reduction "none", if the parts give values of different shapes.
 
     Source:
         Scalarization of several objectives: Boyd and Vandenberghe, Convex Optimization, 2004,
-        section 4.7.4.
+        section 4.7.4. The weightings: `keras_duo.weightings`.
 
     Example:
         >>> import keras, keras_duo
@@ -63,36 +79,63 @@ class MultiObjective(keras.losses.Loss):
     ) -> None:
         super().__init__(name=name or "multi_objective", reduction=reduction, dtype=dtype)
         self.losses = _losses(losses)
-        self.weights = _on_the_simplex(weights, len(self.losses))
         if weighting not in WEIGHTINGS:
             raise ValueError(
-                f"`weighting` must be one of {WEIGHTINGS}. Received: weighting={weighting!r}"
+                f"`weighting` must be one of {list(WEIGHTINGS)}. Received: weighting={weighting!r}"
             )
+        if weighting != "fixed" and weights is not None:
+            raise ValueError(
+                "`weights` must be None for a weighting that finds its own. "
+                f"Received: weights={weights!r}, weighting={weighting!r}"
+            )
+        backend = keras.backend.backend()
+        if METHODS[WEIGHTINGS[weighting]].by_gradient and backend not in DIFFERENTIABLE:
+            raise NotImplementedError(
+                f"`weighting={weighting!r}` needs the TensorFlow or the JAX backend. "
+                f"Received: backend={backend!r}"
+            )
+        self.weights = _on_the_simplex(weights, len(self.losses)) if weighting == "fixed" else None
         self.weighting = weighting
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """One metric for each part, its unweighted mean, to be given to `compile(metrics=...)`."""
+        """Metrics to be given to `compile(metrics=...)`.
+
+        One for the unweighted mean of each part and, unless the weights are fixed, one for the
+        weight of each part.
+        """
         names = [loss.name for loss in self.losses]
         unique = [name if names.count(name) == 1 else f"{name}_{i}" for i, name in enumerate(names)]
-        return [LossMean(loss, name=name) for loss, name in zip(self.losses, unique, strict=True)]
+        means = [LossMean(loss, name=name) for loss, name in zip(self.losses, unique, strict=True)]
+        if self.weighting == "fixed":
+            return means
+        return means + [
+            ObjectiveWeight(self, i, name=f"{name}_weight") for i, name in enumerate(unique)
+        ]
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """The weighted sum of the parts, each given the same arguments."""
         with keras.name_scope(self.name):
-            values = [
-                reduced_by(loss, self.reduction)(y_true, y_pred, sample_weight)
-                for loss in self.losses
-            ]
+            values = self._values(y_true, y_pred, sample_weight)
             shapes = {tuple(value.shape) for value in values}
             if len(shapes) > 1:
                 raise ValueError(
                     "`reduction` must be other than 'none' where the losses give values of "
                     f"different shapes. Received: reduction={self.reduction!r}, shapes={shapes}"
                 )
-            dtype = keras.backend.result_type(self.dtype, "float32")
-            weighted = zip(self.weights, values, strict=True)
-            return sum(weight * ops.cast(value, dtype) for weight, value in weighted)
+            weights = self.weights
+            if weights is None:
+                weights = ops.cast(self._found(values, y_true, y_pred, sample_weight), self._wide)
+                weights = ops.unstack(weights, len(values))
+            weighted = zip(weights, values, strict=True)
+            return sum(weight * ops.cast(value, self._wide) for weight, value in weighted)
+
+    def weights_for(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """The weights in force for a batch, of sum 1: a tensor of one number for each part."""
+        if self.weights is not None:
+            return ops.convert_to_tensor(self.weights, dtype="float32")
+        values = self._values(y_true, y_pred, sample_weight)
+        return self._found(values, y_true, y_pred, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         """Every argument of the constructor."""
@@ -103,6 +146,46 @@ class MultiObjective(keras.losses.Loss):
             "weighting": self.weighting,
             "dtype": self.dtype,
         }
+
+    @property
+    def _wide(self) -> str:
+        return keras.backend.result_type(self.dtype, "float32")
+
+    def _values(self, y_true: Any, y_pred: Any, sample_weight: Any) -> list[Any]:
+        return [
+            reduced_by(loss, self.reduction)(y_true, y_pred, sample_weight) for loss in self.losses
+        ]
+
+    def _found(self, values: list[Any], y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
+        losses = ops.stop_gradient(_scalars(values))
+        method = METHODS[WEIGHTINGS[self.weighting]]
+        available = {"losses": losses}
+        if "draw" in method.takes:
+            # JAX would run a generator in a loss with the same state at every step.
+            available["draw"] = hashed_draw(_bits(losses), (len(values),))
+        if "gramian" in method.takes:
+            available["gramian"] = self._gramian(y_true, y_pred, sample_weight)
+        weights, _ = method(available, {})
+        return weights
+
+    def _gramian(self, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
+        """Products of the gradients of the parts with respect to `y_pred`."""
+
+        def scalars(output: Any) -> list[Any]:
+            if hasattr(y_pred, "_keras_mask"):  # what is masked has no gradient
+                output._keras_mask = y_pred._keras_mask
+            values = self._values(y_true, output, sample_weight)
+            return [ops.mean(ops.cast(value, "float32")) for value in values]
+
+        given = ops.convert_to_tensor(y_pred)
+        wide = keras.backend.result_type(keras.backend.standardize_dtype(given.dtype), "float32")
+        # A copy, which has no logits beside it: the parts are compared at the output itself.
+        _, found = gradients_of_each(scalars, ops.stop_gradient(ops.cast(given, wide) * 1.0))
+        flat = ops.stack([ops.reshape(gradient, (-1,)) for gradient in found])
+        # Squares of large or tiny gradients would leave float32.
+        largest = ops.max(ops.abs(flat))
+        flat = flat / ops.where(largest > 0, largest, 1.0)
+        return ops.stop_gradient(ops.matmul(flat, ops.transpose(flat)))
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "MultiObjective":
@@ -147,6 +230,75 @@ class LossMean(keras.metrics.Mean):
     def from_config(cls, config: dict[str, Any]) -> "LossMean":
         """Rebuild the metric; its loss must be Keras' own or a registered one."""
         return cls(**{**config, "loss": loss_from_config(config["loss"])})
+
+
+@register
+class ObjectiveWeight(keras.metrics.Mean):
+    """The weight of one part of a `MultiObjective`, mean over the batches seen, as a metric.
+
+    `MultiObjective.metrics` makes one for each part. It finds the weights again, from the labels
+    and outputs of the batch; `sample_weight` counts if it stands in `weighted_metrics`.
+
+    Args:
+        loss: A MultiObjective.
+        index: Of the part.
+        name: Name of the metric; None: "weight_<index>".
+        dtype: The dtype of the sums.
+
+    Raises:
+        ValueError: If `loss` is no MultiObjective, or has no part of that index.
+
+    Example:
+        >>> import keras_duo
+        >>> loss = keras_duo.MultiObjective(
+        ...     ["MeanSquaredError", "MeanAbsoluteError"], weighting="inverse")
+        >>> metric = keras_duo.ObjectiveWeight(loss, 0)
+        >>> metric.update_state([[0.0], [0.0]], [[3.0], [3.0]])
+        >>> round(float(metric.result()), 6)
+        0.25
+    """
+
+    def __init__(
+        self, loss: MultiObjective, index: int, name: str | None = None, dtype: Any = None
+    ) -> None:
+        if not isinstance(loss, MultiObjective):
+            raise ValueError(f"`loss` must be a MultiObjective. Received: loss={loss!r}")
+        self.index = integer(at_least=0)("index", index)
+        if self.index >= len(loss.losses):
+            raise ValueError(
+                f"`index` must be below {len(loss.losses)}, the number of parts. "
+                f"Received: index={index}"
+            )
+        self.loss = loss
+        super().__init__(name=name or f"weight_{index}", dtype=dtype)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Take in one batch."""
+        weight = self.loss.weights_for(y_true, y_pred, sample_weight)[self.index]
+        super().update_state(weight, sample_weight=ops.shape(y_pred)[0])
+
+    def get_config(self) -> dict[str, Any]:
+        """Every argument of the constructor."""
+        config = {"loss": loss_to_config(self.loss), "index": self.index}
+        return {**super().get_config(), **config}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "ObjectiveWeight":
+        """Rebuild the metric; its loss must be a MultiObjective."""
+        return cls(**{**config, "loss": loss_from_config(config["loss"])})
+
+
+def _scalars(values: list[Any]) -> Any:
+    return ops.stack([ops.mean(ops.cast(value, "float32")) for value in values])
+
+
+def _bits(losses: Any) -> Any:
+    """The bits of float32 losses as one unsigned integer."""
+    words = ops.view(losses, dtype="uint32")
+    mixed = words[0]
+    for i in range(1, losses.shape[0]):
+        mixed = ops.bitwise_xor(mixed * ops.convert_to_tensor(31, "uint32"), words[i])
+    return mixed
 
 
 def _losses(given: Any) -> tuple[keras.losses.Loss, ...]:

@@ -2,5 +2,7 @@
 
 from keras_duo.models.gan import GAN
 from keras_duo.models.gan_image_grid import ImageGrid
+from keras_duo.models.multi_task import MultiTask
+from keras_duo.models.multi_task_monitor import TaskMonitor
 
-__all__ = ["GAN", "ImageGrid"]
+__all__ = ["GAN", "ImageGrid", "MultiTask", "TaskMonitor"]

@@ -10,6 +10,7 @@ from keras import layers, losses, ops
 
 from keras_duo.check import CODES, SEVERITIES, Finding, check
 from keras_duo.check._codes import RULES
+from keras_duo.models import MultiTask
 from tests.check.ways import codes, functional
 
 
@@ -159,3 +160,14 @@ def test_fifty_layers_are_read_and_not_run(monkeypatch):
     monkeypatch.setattr(keras.layers.Layer, "__call__", run)
     monkeypatch.setattr(keras.Operation, "__call__", run)
     assert codes(model) == ["logits-as-probabilities"]
+
+
+def test_a_multi_task_model_is_read_as_the_model_inside():
+    entry = keras.Input((4,))
+    outputs = {name: keras.layers.Dense(1, name=f"{name}_head")(entry) for name in ("a", "b")}
+    model = MultiTask(keras.Model(entry, outputs))
+    model.compile("adam", {"a": "mse", "b": "binary_crossentropy"}, weighting="inverse")
+    assert [(f.code, f.where) for f in check(model)] == [
+        ("logits-as-probabilities", "output 'b' (layer 'b_head')")
+    ]
+    assert model.optimizer.name == "adam"

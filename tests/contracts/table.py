@@ -568,6 +568,15 @@ METRICS = (
         bad_arguments=(),
     ),
     MetricCase(
+        duo.ObjectiveWeight,
+        _binary,
+        _probabilities,
+        # Fixed weights: those that are found anew are not the mean of those of parts of a batch.
+        required={"loss": duo.MultiObjective([duo.Focal(), duo.Focal(0.0)], [3, 1]), "index": 1},
+        variants=({}, {"name": "given", "index": 0}),
+        bad_arguments=({"loss": duo.Focal()}, {"index": 2}, {"index": -1}),
+    ),
+    MetricCase(
         duo.PinballLoss,
         _numbers,
         _forecasts,
