@@ -69,6 +69,22 @@ def loss_from_config(config: Any) -> keras.losses.Loss:
     )
 
 
+def model_from_config(config: Any) -> keras.Model:
+    """A Sequential or functional model, or one of a registered class."""
+    named = isinstance(config, dict) and (config.get("module"), config.get("class_name"))
+    # The private module is the one that Keras itself writes for a functional model.
+    of_keras = (("keras", "Sequential"), ("keras.src.models.functional", "Functional"))
+    if named and (named in of_keras or _is_trusted(config, "keras.models")):
+        model = keras.saving.deserialize_keras_object(config)
+        if isinstance(model, keras.Model):
+            return model
+    raise ValueError(
+        "A model in a saved config must be a Sequential or functional model, or of a class "
+        "registered with `keras.saving.register_keras_serializable`. "
+        f"Received: (module, class_name)={named}"
+    )
+
+
 def reduced_by(loss: keras.losses.Loss, reduction: str | None) -> keras.losses.Loss:
     """The same loss under another reduction; what was passed in stays as it is."""
     # Not `copy.copy`: Keras copies through its config, which forgets the delta of Huber.

@@ -101,6 +101,19 @@ def flag() -> Rule:
     return Rule("be True or False", convert)
 
 
+def one_of(*names: str) -> Rule:
+    """One of some names."""
+
+    def convert(value: Any) -> str:
+        if not isinstance(value, str):
+            raise TypeError
+        if value not in names:
+            raise ValueError
+        return value
+
+    return Rule(f"be one of {names}", convert)
+
+
 def optional(rule: Rule) -> Rule:
     """None, or what `rule` admits."""
     return Rule(

@@ -69,7 +69,7 @@ def test_a_module_fits_in_one_sitting(path):
 
 
 def test_the_namespaces_hold_the_same_objects():
-    for namespace in (duo.activations, duo.layers, duo.losses, duo.metrics):
+    for namespace in (duo.activations, duo.layers, duo.losses, duo.metrics, duo.models):
         for name in namespace.__all__:
             assert getattr(duo, name) is getattr(namespace, name)
             assert name in duo.__all__
