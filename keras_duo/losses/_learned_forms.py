@@ -5,7 +5,6 @@ cross-entropy, or the squared error. Coefficients are a sequence of numbers, or 
 differentiate by. Every form falls from infinity or from a height to 0 while p rises from 0 to 1.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -121,7 +120,7 @@ def formula(form: str, coefficients: Sequence[float]) -> str:
         parts = [(1.0, "(-log p)")]
         parts += [(c, power) for c, power in zip(coefficients, powers, strict=True) if c]
     else:
-        first, second, biases, weights, (last,) = _layers(coefficients)
+        first, second, biases, weights, last = _layers(coefficients)
         units = "".join(
             f" {'-' if v < 0 else '+'} {abs(v):.4g} tanh({a:.4g} (1 - p) + {b:.4g} s + {c:.4g})"
             for a, b, c, v in zip(first, second, biases, weights, strict=True)
@@ -179,7 +178,7 @@ def _taylor(terms: Likelihood, coefficients: Any) -> Any:
 
 
 def _network(terms: Likelihood, coefficients: Any) -> Any:
-    first, second, biases, weights, (last,) = _layers(coefficients)
+    first, second, biases, weights, last = _layers(coefficients)
     squashed = terms.distance / (1.0 + terms.distance)
     total = last
     for i in range(UNITS):
@@ -190,8 +189,8 @@ def _network(terms: Likelihood, coefficients: Any) -> Any:
 
 def _layers(coefficients: Any) -> list:
     """Two input weights, a bias and an output weight of each unit, and the output bias."""
-    starts = [*range(0, 4 * UNITS, UNITS), 4 * UNITS, 4 * UNITS + 1]
-    return [coefficients[low:high] for low, high in itertools.pairwise(starts)]
+    layers = [coefficients[i * UNITS : (i + 1) * UNITS] for i in range(4)]
+    return [*layers, coefficients[4 * UNITS]]
 
 
 _VALUES = {"mixture": _mixture, "taylor": _taylor, "network": _network}

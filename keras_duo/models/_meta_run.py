@@ -1,4 +1,13 @@
-"""The outer loop of learning a loss: models one after the other, records, and the best loss."""
+"""The outer loop of learning a loss: models one after the other, records, and the best loss.
+
+Each restart trains two models: one whose loss learns, and one that shows what the outcome is worth
+to a model that begins with it. The first cannot show that: a loss that serves its last steps best
+may not get a new model off the ground.
+
+The outcome is the median of each coefficient over the steps. A mean would keep a little of whatever
+had its time: of cross-entropy, which helps at first, enough to learn wrong labels by heart later.
+Where the validation loss is itself of the form, a last model judges it as the loss to train by.
+"""
 
 import json
 import os
@@ -23,6 +32,7 @@ class Settings:
     unroll: int
     warmup: int
     batch_size: int
+    validation_batch_size: int
     restarts: int
     seed: int
 
@@ -31,12 +41,13 @@ class Settings:
 class Progress:
     """Where a run is: what a checkpoint holds beside the variables."""
 
-    restart: int
+    model: int
     step: int
     coefficients: list[float]
     best: list[float]
     best_loss: float
     history: list[dict[str, Any]]
+    path: list[list[float]]  # the coefficients at each step of a model after its warm-up
 
 
 def run(
@@ -57,29 +68,33 @@ def run(
             "Received: the same arrays"
         )
     start = list(learner.coefficients)
-    at = Progress(0, 0, start, start, float("inf"), [])
+    at = Progress(0, 0, start, start, float("inf"), [], [])
     identity = json.dumps({**learner.get_config(), **asdict(settings), "examples": len(train[0])})
     saved = _read(checkpoint, identity)
     if saved is not None:
         at = saved[0]
-    target = settings.steps * settings.restarts
-    bar = keras.utils.Progbar(target, unit_name="step", verbose=int(verbose))
-    while at.restart < settings.restarts:
-        meta = _started(learner, make_model, held_out, settings, optimizer, at)
+    plan = _plan(learner, settings)
+    bar = keras.utils.Progbar(len(plan) * settings.steps, unit_name="step", verbose=int(verbose))
+    while at.model < len(plan):
+        part = plan[at.model]
+        if part == "validation" and not at.step:
+            at.coefficients = list(learner.validation_coefficients)
+        meta = _started(learner, make_model, held_out, settings, optimizer, at, part)
         if saved is not None:
             _restore(meta, saved[1])
             saved = None
         while at.step < settings.steps:
-            record = _pass(meta, train, settings, at)
-            at.coefficients = record["coefficients"]
+            record = {"part": part, **_pass(meta, train, settings, at, part)}
             at.history.append(record)
-            if at.step == settings.steps:
-                _judge(meta, held_out, at, record)
-            else:
+            if at.step < settings.steps:
                 _write(checkpoint, identity, at, meta)
-            shown = [(k, v) for k, v in record.items() if k in ("loss", learner.method)]
-            bar.update(at.restart * settings.steps + at.step, shown)
-        at.restart, at.step = at.restart + 1, 0
+            shown = [(name, record[name]) for name in ("loss", learner.method) if name in record]
+            bar.update(at.model * settings.steps + at.step, shown)
+        if part == "learn":
+            at.coefficients = _middle(learner, at)
+        else:
+            _judge(meta, held_out, at)
+        at.model, at.step, at.path = at.model + 1, 0, []
         _write(checkpoint, identity, at, None)
     return tuple(at.best), at.history
 
@@ -123,18 +138,24 @@ def examples(name: str, data: Any, task: str, axis: int) -> tuple[np.ndarray, np
 
 
 def _started(
-    learner: Any, make_model: Callable, held_out: Any, settings: Settings, optimizer: Any, at: Any
+    learner: Any,
+    make_model: Callable,
+    held_out: Any,
+    settings: Settings,
+    optimizer: Any,
+    at: Progress,
+    part: str,
 ) -> MetaModel:
     """A new model with its own optimizer, and the loss as it stands."""
-    seed = settings.seed + at.restart
+    seed = settings.seed + at.model
     keras.utils.set_random_seed(seed)
     meta = MetaModel(
         make_model(),
         learner.at(at.coefficients),
         held_out,
-        settings.warmup,
+        settings.warmup if part == "learn" else settings.steps,
         settings.unroll,
-        settings.batch_size,
+        settings.validation_batch_size,
         seed,
     )
     meta.compile(type(optimizer).from_config(optimizer.get_config()))
@@ -144,7 +165,15 @@ def _started(
     return meta
 
 
-def _pass(meta: MetaModel, train: tuple, settings: Settings, at: Progress) -> dict[str, Any]:
+def _plan(learner: Any, settings: Settings) -> list[str]:
+    """What the models are for, one after the other: to learn by, or to judge by."""
+    known = learner.validation_coefficients is not None
+    return ["learn", "judge"] * settings.restarts + ["validation"] * known
+
+
+def _pass(
+    meta: MetaModel, train: tuple, settings: Settings, at: Progress, part: str
+) -> dict[str, Any]:
     """Steps up to the end of the data or of the run, and what they were like."""
     size = min(settings.batch_size, len(train[0]))
     batches = len(train[0]) // size
@@ -156,20 +185,38 @@ def _pass(meta: MetaModel, train: tuple, settings: Settings, at: Progress) -> di
         rows = order[batch * size : (batch + 1) * size]
         logs = meta.train_on_batch(*(part[rows] for part in train), return_dict=True)
         at.step += 1
+        if at.step > settings.warmup and part == "learn":
+            at.path.append(_coefficients(meta))
+    if part != "learn":
+        logs.pop(meta.learner.method)
     return {
-        "restart": at.restart,
         "step": at.step,
         **{name: float(value) for name, value in logs.items()},
-        "coefficients": ops.convert_to_numpy(meta.coefficients).astype(float).tolist(),
+        "coefficients": _coefficients(meta),
     }
 
 
-def _judge(meta: MetaModel, held_out: tuple, at: Progress, record: dict[str, Any]) -> None:
+def _coefficients(meta: MetaModel) -> list[float]:
+    return ops.convert_to_numpy(meta.coefficients).astype(float).tolist()
+
+
+def _middle(learner: Any, at: Progress) -> list[float]:
+    """The median of each coefficient, of a mixture scaled to a sum of 1."""
+    path = np.array(at.path or [at.coefficients])
+    middle = np.median(path, axis=0)
+    if learner.form != "mixture":
+        return middle.tolist()
+    if not middle.any():  # no term was there for half of the steps
+        middle = path.mean(axis=0)
+    return (middle / middle.sum()).tolist()
+
+
+def _judge(meta: MetaModel, held_out: tuple, at: Progress) -> None:
     """Score the model that the loss has trained, and keep the loss if it is the best so far."""
     x, y = held_out
     outputs = ops.convert_to_tensor(meta.model.predict(x, batch_size=1024, verbose=0))
     score = float(ops.mean(meta.learner.validation_values(y, outputs)))
-    record["validation_loss"] = score
+    at.history[-1]["validation_loss"] = score
     if score < at.best_loss:
         at.best, at.best_loss = at.coefficients, score
     axis = meta.learner.axis

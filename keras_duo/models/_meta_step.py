@@ -32,7 +32,9 @@ def train(meta: Any, x: Any, y: Any) -> tuple[Any, Any, Any]:
             f"Received: {replicas} replicas"
         )
     model, learner = meta.model, meta.learner
-    phi = ops.convert_to_tensor(meta.coefficients)
+    if not meta.optimizer.built:  # the step sizes are read before its first step
+        meta.optimizer.build(model.trainable_variables)
+    phi = _tensor(meta.coefficients)
     count = meta.step.assign_add(1)
     weights = _weights(model)
     total, slopes, state, y_pred = loss_and_gradient(
@@ -148,7 +150,7 @@ def alignment_gradient(
 
         u = s * (h / (|g| |h|) - cos * g / |g|^2),
 
-    which one forward-mode product gives: the outputs change by J u, the loss by its slope times it.
+    for which there is no need of g at other phi: one pass back through the gradient gives it.
     """
     x, y = batch
     weights = _weights(model)
@@ -164,18 +166,12 @@ def alignment_gradient(
         s * (h / norms - g * (cosine / (own + tiny)))
         for s, g, h in zip(sizes, slopes, targets, strict=True)
     ]
-    with tf.autodiff.ForwardAccumulator(weights, direction) as forward:
-        y_pred, _ = model.stateless_call(weights, _state(model), x, training=True)
-        # What the loss reads: the logits that Keras keeps beside a softmax, or the output itself.
-        scores = getattr(y_pred, "_keras_logits", y_pred)
-    change = forward.jvp(scores, unconnected_gradients="zero")
     with tf.GradientTape(watch_accessed_variables=False) as outer:
         outer.watch(phi)
-        with tf.GradientTape(watch_accessed_variables=False) as inner:
-            inner.watch(scores)
-            value = ops.mean(loss(phi, y, y_pred))
-        rise = ops.sum(inner.gradient(value, scores) * change)
-    return cosine, -outer.gradient(rise, phi)
+        _, again, *_ = loss_and_gradient(
+            model, lambda y_true, y_pred: loss(phi, y_true, y_pred), x, y, weights
+        )
+    return cosine, -outer.gradient(again, phi, output_gradients=direction)
 
 
 def _slope(meta: Any, phi: Any, slopes: list, x: Any, y: Any, count: Any) -> tuple[Any, Any]:
@@ -195,11 +191,16 @@ def _slope(meta: Any, phi: Any, slopes: list, x: Any, y: Any, count: Any) -> tup
 
 
 def _weights(model: keras.Model) -> list[Any]:
-    return [tf.identity(ops.convert_to_tensor(v)) for v in model.trainable_variables]
+    return [_tensor(v) for v in model.trainable_variables]
 
 
 def _state(model: keras.Model) -> list[Any]:
-    return [ops.convert_to_tensor(v) for v in model.non_trainable_variables]
+    return [_tensor(v) for v in model.non_trainable_variables]
+
+
+def _tensor(variable: keras.Variable) -> Any:
+    """The value as it is now, which a later assignment does not change."""
+    return tf.identity(variable.value)
 
 
 def _inner(sizes: list[Any], first: list[Any], second: list[Any]) -> Any:

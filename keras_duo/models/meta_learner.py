@@ -9,9 +9,10 @@ import numpy as np
 from keras_duo._serialize import loss_from_config, loss_to_config, reduced_by
 from keras_duo._validate import flag, integer, number, one_of
 from keras_duo.losses import LearnedLoss
-from keras_duo.losses._learned_forms import absolute_error, known_coefficients, loss_values
+from keras_duo.losses._learned_forms import POWERS, absolute_error, known_coefficients, loss_values
 
 METHODS = ("alignment", "lookahead")
+_ABSOLUTE_ERROR = tuple(float(power == 1.0) for power in (*POWERS, None))
 
 
 class MetaLearner:
@@ -119,6 +120,13 @@ class MetaLearner:
             return reduced_by(self.validation_loss, "none")(y_true, y_pred)
         return absolute_error(y_true, y_pred, self.task, self.from_logits, self.axis)
 
+    @property
+    def validation_coefficients(self) -> tuple[float, ...] | None:
+        """Those by which the loss is V itself; None where the form does not hold V."""
+        if self.form != "mixture" or self.task == "regression" or self.validation_loss is not None:
+            return None
+        return _ABSOLUTE_ERROR
+
     def learn(
         self,
         make_model: Callable[[], keras.Model],
@@ -130,12 +138,17 @@ class MetaLearner:
         warmup: int = 20,
         *,
         batch_size: int = 128,
+        validation_batch_size: int = 512,
         restarts: int = 1,
         seed: int = 0,
         verbose: int = 1,
         checkpoint: Any = None,
     ) -> list[dict[str, Any]]:
         """Train new models by the loss and move its coefficients as they go; keep the best.
+
+        Each restart trains a model while phi moves, takes the median of phi over its steps, and
+        judges that by a second model, which trains by it from its beginning to its end. V itself,
+        where a mixture holds it, is judged in the same way, and the best is kept.
 
         Args:
             make_model: Called for each restart; returns a new model, which need not be compiled.
@@ -147,8 +160,10 @@ class MetaLearner:
                 that is to hold at the end of training has to see it.
             unroll: Inner steps of a lookahead, each on its share of a batch.
             warmup: Training steps of each model before phi moves.
-            batch_size: Size of training and of held-out batches.
-            restarts: How many models; phi goes on from one to the next.
+            batch_size: Size of the training batches.
+            validation_batch_size: Size of the held-out batches; drawn with repeats. The noisier the
+                labels, the more of them it takes for a direction to show.
+            restarts: How often; phi goes on from the median.
             seed: Initial weights, order of the batches, and which ones are held out. Sets the
                 global seed of Keras.
             verbose: 1 for a progress bar, 0 for silence.
@@ -157,8 +172,8 @@ class MetaLearner:
 
         Returns:
             `history`, also kept as an attribute: a record of each pass over the data, with the
-            coefficients; the last one of a restart has the validation loss of its model, by which
-            the coefficients that `to_loss` takes are chosen.
+            coefficients and the part: "learn", "judge" or "validation". The last one of a model
+            that judges has its validation loss, by which the coefficients are chosen.
 
         Raises:
             ValueError: If an argument is out of range; if the data are not finite, hold one class
@@ -178,6 +193,9 @@ class MetaLearner:
                 unroll=self.known_unroll(unroll),
                 warmup=integer(at_least=0)("warmup", warmup),
                 batch_size=integer(at_least=1)("batch_size", batch_size),
+                validation_batch_size=integer(at_least=1)(
+                    "validation_batch_size", validation_batch_size
+                ),
                 restarts=integer(at_least=1)("restarts", restarts),
                 seed=integer(at_least=0)("seed", seed),
             ),

@@ -62,7 +62,7 @@ class MetaModel(keras.Model):
         held_out: tuple[Any, Any] | None = None,
         warmup: int = 20,
         unroll: int = 1,
-        batch_size: int = 128,
+        batch_size: int = 512,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -78,12 +78,11 @@ class MetaModel(keras.Model):
         self.unroll = learner.known_unroll(unroll)
         self.batch_size = integer(at_least=1)("batch_size", batch_size)
         self.seed = integer(at_least=0)("seed", seed)
-        start = learner.coefficients
         self.coefficients = self.add_weight(
-            shape=(len(start),),
+            shape=(len(learner.coefficients),),
             name="coefficients",
             dtype=backend.result_type(model.variable_dtype, "float32"),
-            initializer=lambda shape, dtype: ops.convert_to_tensor(start, dtype),
+            initializer=lambda shape, dtype: ops.convert_to_tensor(learner.coefficients, dtype),
             trainable=False,
             autocast=False,
         )
@@ -143,7 +142,11 @@ class MetaModel(keras.Model):
         return self.model(inputs, training=training)
 
     def to_loss(self, **kwargs: Any) -> LearnedLoss:
-        """The loss as it stands, frozen; see `MetaLearner.to_loss`."""
+        """The loss as it stands, frozen; see `MetaLearner.to_loss`.
+
+        It is the one that serves the model as far as it has come. `MetaLearner.learn` finds one
+        for a whole training run, and tries it out.
+        """
         return self.learner.at(ops.convert_to_numpy(self.coefficients)).to_loss(**kwargs)
 
     def compute_loss(
