@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_duo._serialize import loss_to_config, reduced_by, resolve_activation
-from keras_duo.losses import MultiObjective
+from keras_duo.losses import LearnedLoss, MultiObjective
 
 
 class LossForm(NamedTuple):
@@ -35,6 +35,8 @@ def loss_form(loss: Any, activation: Any) -> LossForm:
     kind = part if inspect.isfunction(part) else type(part)
     known = kind.__module__.split(".")[0] in ("keras", "keras_duo")
     form = _FORMS.get(_key(kind)) if known else None
+    if isinstance(part, LearnedLoss) and part.task == "regression":
+        form = _FORMS["meansquarederror"]
     if activation is not None and not (known and form is None):
         given = resolve_activation(activation)
         classes = given is keras.activations.softmax or isinstance(given, keras.layers.Softmax)
@@ -59,10 +61,7 @@ def named_losses(loss: Any) -> dict[str, Any]:
     named: dict[str, Any] = {}
     for one in loss if isinstance(loss, list | tuple) else [loss]:
         resolved = _resolved(one)
-        arguments = ", ".join(
-            f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
-            for k, v in _arguments(resolved).items()
-        )
+        arguments = ", ".join(f"{k}={_short(v)}" for k, v in _arguments(resolved).items())
         name = getattr(resolved, "__name__", type(resolved).__name__)
         name = f"{name}({arguments})" if arguments else name
         named[f"{name} no. {len(named) + 1}" if name in named else name] = resolved
@@ -81,7 +80,7 @@ _FORMS = {
         ),
         (
             "categoricalcrossentropy categoricalfocalcrossentropy categoricalfocal kldivergence "
-            "symmetriccrossentropy polycrossentropy",
+            "symmetriccrossentropy polycrossentropy learned",
             LossForm("softmax", "one-hot", (1.0, 0.0), _CLASS_LOGIT),
         ),
         (
@@ -104,6 +103,13 @@ _FORMS = {
     )
     for name in names.split()
 }
+
+
+def _short(value: Any) -> str:
+    """An argument for a legend, which has no room for a dozen numbers."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_short, value))})" if len(value) < 8 else f"{len(value)} numbers"
+    return f"{value:.3g}" if isinstance(value, float) else f"{value}"
 
 
 def _key(kind: Any) -> str:

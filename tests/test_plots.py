@@ -196,6 +196,23 @@ class TestLossCurve:
             "Huber(delta=2) on linear, target 0",
         ]
 
+    def test_a_learned_loss_beside_cross_entropy(self):
+        weights = [0.25, 0.0, 0.75, 0.0, 0.0, 0.0, 0.0]
+        learned = keras_duo.LearnedLoss(coefficients=weights)
+        figure = plots.loss_curve(["categorical_crossentropy", learned])
+        z, drawn = curve(
+            figure.axes[0], "LearnedLoss(coefficients=(0.25, 0, 0.75, 0, 0, 0, 0)) on softmax"
+        )
+        p = expit(z)
+        np.testing.assert_allclose(drawn, -0.25 * np.log(p) + 0.75 * (1 - p), rtol=1e-4)
+        network = keras_duo.LearnedLoss("network", task="regression", coefficients=[0.1] * 33)
+        figure = plots.loss_curve(network)
+        (text,) = figure.legends[0].get_texts()
+        assert text.get_text() == (
+            "LearnedLoss(form=network, coefficients=33 numbers, task=regression) "
+            "on linear, target 0"
+        )
+
     def test_another_activation(self):
         figure = plots.loss_curve("mse", activation="sigmoid")
         z, drawn = curve(figure.axes[0], "mean_squared_error on sigmoid")

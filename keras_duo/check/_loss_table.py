@@ -34,9 +34,9 @@ _NAMES = {
     ("binary", "unit"): "BinaryCrossentropy BinaryFocalCrossentropy Focal AsymmetricFocal "
     "binary_crossentropy binary_focal_crossentropy focal_loss asymmetric_focal_loss",
     ("categorical", "distribution"): "CategoricalCrossentropy CategoricalFocalCrossentropy "
-    "CategoricalFocal SymmetricCrossEntropy PolyCrossEntropy categorical_crossentropy "
+    "CategoricalFocal SymmetricCrossEntropy PolyCrossEntropy LearnedLoss categorical_crossentropy "
     "categorical_focal_crossentropy categorical_focal_loss symmetric_cross_entropy_loss "
-    "poly_cross_entropy_loss",
+    "poly_cross_entropy_loss learned_loss",
     ("categorical", "ids"): "SparseCategoricalCrossentropy SparseCategoricalFocal "
     "sparse_categorical_crossentropy sparse_categorical_focal_loss",
     # 1 - p^q of the labelled class alone, of which no other class takes a share.
@@ -94,6 +94,8 @@ def loss_facts(loss: Any, units: int | None = None) -> LossFacts | None:
     family, labels = KNOWN.get(key, (None, None)) if _is_key(key) else (None, None)
     if family is None or labels is None:
         return None
+    if settings.get("task") == "regression":  # of a learned loss
+        family, labels = "regression", "real"
     classes = family in ("binary", "categorical", "divergence", "labelled-class")
     quantiles = settings.get("quantiles", ())
     return LossFacts(

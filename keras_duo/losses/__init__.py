@@ -30,6 +30,7 @@ from keras_duo.losses.focal import (
     focal_loss,
     sparse_categorical_focal_loss,
 )
+from keras_duo.losses.learned import LearnedLoss, learned_loss
 from keras_duo.losses.multi_objective import LossMean, MultiObjective, ObjectiveWeight
 from keras_duo.losses.overlap import (
     Dice,
@@ -65,6 +66,7 @@ __all__ = [
     "GIoU",
     "HingeGAN",
     "IoU",
+    "LearnedLoss",
     "LossMean",
     "MultiObjective",
     "NonSaturating",
@@ -87,6 +89,7 @@ __all__ = [
     "gradient_penalty",
     "hinge_gan_loss",
     "iou_loss",
+    "learned_loss",
     "lsgan_loss",
     "non_saturating_loss",
     "poly_cross_entropy_loss",

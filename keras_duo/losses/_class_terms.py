@@ -117,8 +117,9 @@ def _label_terms(axis: int, smoothing: float) -> Callable:
             upstream = args[0] if upstream is None else upstream
             to_margin, to_entropy = (ops.expand_dims(upstream[i], axis) for i in (0, 1))
             pull = to_margin - to_entropy * size * (wrong / (right + wrong))
-            # Not every kernel has 1 / 1 = 1, and a division for each element is slow.
-            inverse = ops.where(ops.equal(right, 1.0), 1.0, 1.0 / right)
+            # Not every kernel has 1 / 1 = 1, and a division for each element is slow. 2 - r is 1
+            # there too, and has the slope of 1 / r, for who differentiates this gradient.
+            inverse = ops.where(ops.equal(right, 1.0), 2.0 - right, 1.0 / right)
             # Other products than those summed above, which shared would have to be stored.
             among_right = label * (exp * inverse)
             among_wrong = (1.0 - label) * (exp * (1.0 / wrong))

@@ -50,8 +50,12 @@ class FunctionLoss(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, dtype=policy)
         for key, value in checked(self.function, arguments).items():
             setattr(self, key, value)
+        self.check_together()
         self._policy_name = policy.name
         self._compute_dtype = keras.backend.result_type(policy.compute_dtype, "float32")
+
+    def check_together(self) -> None:
+        """For rules that concern more than one argument: raise where they do not go together."""
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         def reduced(y_true: Any, y_pred: Any, logits: Any, mask: Any, sample_weight: Any) -> Any:

@@ -34,9 +34,13 @@ def _scores(y_pred: Any, from_logits: bool, activation: str) -> tuple[Any, bool]
             f"input is taken as the logits. Set `from_logits=False`, or drop the {activation}.",
             stacklevel=2,
         )
-    scores = ops.convert_to_tensor(y_pred if cached is None else cached)
-    wide = backend.result_type(backend.standardize_dtype(scores.dtype), "float32")
-    return ops.cast(scores, wide), from_logits or cached is not None
+    return wide_float(y_pred if cached is None else cached), from_logits or cached is not None
+
+
+def wide_float(x: Any) -> Any:
+    """A tensor in float32 or wider."""
+    x = ops.convert_to_tensor(x)
+    return ops.cast(x, backend.result_type(backend.standardize_dtype(x.dtype), "float32"))
 
 
 def log_of(probability: Any) -> Any:

@@ -178,6 +178,10 @@ MATRIX = [
     (3, "softmax", {"robust": keras_duo.PolyCrossEntropy()}, []),
     (3, None, {"robust": keras_duo.SymmetricCrossEntropy()}, ["logits-as-probabilities"]),
     (3, None, {"robust": keras_duo.AsymmetricFocal()}, ["logits-as-probabilities"]),
+    (3, "softmax", {"learned": keras_duo.LearnedLoss("taylor")}, []),
+    (3, None, {"learned": keras_duo.LearnedLoss(from_logits=True)}, []),
+    (3, None, {"learned": keras_duo.LearnedLoss()}, ["logits-as-probabilities"]),
+    (1, None, {"learned": keras_duo.LearnedLoss(task="regression")}, []),
     # The parts of a MultiObjective, each for itself.
     (1, "sigmoid", {"objective": keras_duo.MultiObjective([keras_duo.Focal(), "LogCosh"])}, []),
     (

@@ -389,6 +389,58 @@ LOSSES += (
     ),
 )
 
+_learned_weights = (0.25, 0.0, 0.25, 0.125, 0.125, 0.125, 0.125)
+_learned_network = tuple(np.random.default_rng(2).normal(size=33))
+_bad_learned = (
+    *_bad_robust,
+    {"form": "spline"},
+    {"form": 1},
+    {"task": "ranking"},
+    {"scale": 0.0},
+    {"coefficients": "1, 0"},
+    {"coefficients": [1.0]},
+    {"coefficients": 1.0},
+    {"coefficients": [1.0, float("nan"), 0.0, 0.0, 0.0, 0.0, 0.0]},
+    {"coefficients": [1.5, -0.5, 0.0, 0.0, 0.0, 0.0, 0.0]},
+    {"coefficients": [0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]},
+)
+
+LOSSES += (
+    LossCase(
+        duo.LearnedLoss,
+        _one_hot,
+        _probabilities,
+        variants=(
+            {},
+            {"coefficients": _learned_weights},
+            {"coefficients": _learned_weights, "from_logits": True},
+            {"form": "taylor", "coefficients": (-0.25, -0.1, 2.0)},
+            {"form": "network", "coefficients": _learned_network, "from_logits": True},
+        ),
+        bad_arguments=(*_bad_learned, {"scale": 2.0}),
+        bad_shapes=(((3,), (3, 3)), ((5, 1), (5, 3)), ((5, 3), (5, 4)), ((5,), (5, 1))),
+        over_classes=True,
+    ),
+    LossCase(
+        duo.LearnedLoss,
+        np.repeat(_numbers[..., None], 3, axis=-1),
+        _forecasts,
+        required={"task": "regression"},
+        function=lambda y_true, y_pred, **kwargs: duo.learned_loss(
+            y_true, y_pred, **{"task": "regression", **kwargs}
+        ),
+        variants=(
+            {},
+            {"coefficients": _learned_weights, "scale": 2.0},
+            {"form": "taylor", "coefficients": (0.5, 0.0, -0.1)},
+            {"form": "network", "coefficients": _learned_network},
+        ),
+        bad_arguments=(*_bad_learned, {"from_logits": True}),
+        bad_shapes=(((5,), (5, 3)), ((5, 1), (5, 3)), ((5, 3), (5, 4)), ((), ())),
+        part="Regression",
+    ),
+)
+
 _bad_axis = ({"axis": "channels"}, {"axis": 1.5})
 _bad_channels = (({"axis": 0}, (2, 3)), ({"axis": 5}, (2, 3)), ({"axis": 1}, (None, None, 3)))
 
