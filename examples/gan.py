@@ -36,7 +36,7 @@ def main():
     """Load, train the classifier and the game, measure, draw, save, reload."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--loss", choices=GAMES, default="lsgan")
-    parser.add_argument("--epochs", type=int, help="default: 8, or 100 on the bundled digits")
+    parser.add_argument("--epochs", type=int, help="default: 12, or 100 on the bundled digits")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", choices=["auto", "mnist", "digits"], default="auto")
     parser.add_argument(
@@ -49,7 +49,7 @@ def main():
     source, (x, y), (x_test, y_test) = load(args.data, Path(args.data_dir).expanduser())
     x, x_test = images(x), images(x_test)
     few = len(x) < 10_000
-    epochs = args.epochs or (100 if few else 8)
+    epochs = args.epochs or (100 if few else 12)
     print(f"Data: {source}, {len(x)} training and {len(x_test)} test images")
     keras.utils.set_random_seed(args.seed)
 
