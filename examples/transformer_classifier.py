@@ -69,7 +69,7 @@ def classifier(height, width):
     entry = keras.Input((None, width))
     x = layers.Masking()(entry)
     x = layers.Dense(WIDTH)(x)
-    x = duo.PositionalEmbedding(height + 4)(x)
+    x = duo.PositionalEmbedding(height + 4, name="positions")(x)
     for _ in range(BLOCKS):
         x = duo.TransformerBlock(
             WIDTH, HEADS, 2 * WIDTH, dropout=0.1, activation="gelu", norm_first=True
@@ -99,7 +99,7 @@ def draw(model, history, images, folder):
     figure.savefig(folder / "learning_curves.png", dpi=120)
 
     block = next(layer for layer in model.layers if isinstance(layer, duo.TransformerBlock))
-    before = keras.Model(model.input, block.input)
+    before = keras.Model(model.input, model.get_layer("positions").output)
     _, scores = block(before(images), return_attention_scores=True)
     mean = keras.ops.convert_to_numpy(scores).mean(axis=1)  # over the heads
     figure, axes = plt.subplots(2, len(images), figsize=(10, 5.5), layout="constrained")

@@ -12,7 +12,7 @@ from keras_duo import check
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # What an example takes instead of the digits that come with scikit-learn.
-DATA = {"quantiles": [], "transformer": ["--data", "manual", "--plain"]}
+DATA = {"quantiles": [], "transformer": ["--data", "manual"]}
 
 
 class EveryModelSeenError(Exception):
