@@ -137,7 +137,7 @@ def test_the_step_sizes_are_those_of_the_optimizer():
             before = numpy(variable)
             optimizer.apply([slope], [variable])
         (sizes,) = _meta_step.step_sizes(optimizer, [slope])
-        np.testing.assert_allclose(before - numpy(variable), sizes * slope, rtol=2e-3)
+        np.testing.assert_allclose(before - numpy(variable), sizes * slope, rtol=1e-3)
 
 
 @settings(max_examples=40, deadline=None)
