@@ -271,6 +271,11 @@ def test_what_is_kept_is_the_median_over_the_steps():
     np.testing.assert_allclose(path[-1], learner.coefficients, atol=1e-6)
 
 
+def test_coefficients_on_their_bounds_are_coefficients_of_a_loss():
+    learner = duo.MetaLearner("taylor").at(np.array([-1 / 3, -1 / 6, -1 / 9], "float32"))
+    assert learner.to_loss().coefficients == pytest.approx((-1 / 3, -1 / 6, -1 / 9), abs=1e-4)
+
+
 def one_class(y):
     return np.eye(CLASSES, dtype="float32")[np.zeros(len(y), int)]
 
