@@ -203,8 +203,7 @@ class TestLossCurve:
         z, drawn = curve(
             figure.axes[0], "LearnedLoss(coefficients=(0.25, 0, 0.75, 0, 0, 0, 0)) on softmax"
         )
-        p = expit(z)
-        np.testing.assert_allclose(drawn, -0.25 * np.log(p) + 0.75 * (1 - p), rtol=1e-4)
+        np.testing.assert_allclose(drawn, 0.25 * softplus(-z) + 0.75 * expit(-z), rtol=1e-4)
         network = keras_duo.LearnedLoss("network", task="regression", coefficients=[0.1] * 33)
         figure = plots.loss_curve(network)
         (text,) = figure.legends[0].get_texts()

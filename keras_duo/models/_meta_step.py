@@ -81,15 +81,12 @@ def step_sizes(optimizer: keras.optimizers.Optimizer, weights: list[Any]) -> lis
     rate = ops.convert_to_tensor(optimizer.learning_rate)
     if isinstance(optimizer, keras.optimizers.SGD):
         return [ops.cast(rate, w.dtype) for w in weights]
-    velocities = [v for v in optimizer.variables if v.path.endswith("_velocity")]
-    correction = 1.0
-    if isinstance(optimizer, keras.optimizers.Adam):
-        count = ops.cast(ops.maximum(optimizer.iterations, 1), "float32")
-        correction = 1.0 - optimizer.beta_2**count
-    return [
-        ops.cast(rate, v.dtype) / (ops.sqrt(v / ops.cast(correction, v.dtype)) + optimizer.epsilon)
-        for v in velocities
-    ]
+    moments = [v for v in optimizer.variables if v.path.endswith("_velocity")]
+    if isinstance(optimizer, keras.optimizers.RMSprop):
+        return [ops.cast(rate, v.dtype) / ops.sqrt(v + optimizer.epsilon) for v in moments]
+    count = ops.cast(ops.maximum(optimizer.iterations, 1), "float32")
+    rate = ops.cast(rate, "float32") * ops.sqrt(1.0 - optimizer.beta_2**count)
+    return [ops.cast(rate, v.dtype) / (ops.sqrt(v) + optimizer.epsilon) for v in moments]
 
 
 def loss_and_gradient(model: keras.Model, loss: Callable, x: Any, y: Any, weights: Any) -> tuple:

@@ -44,6 +44,14 @@ class TaskWeights(keras.layers.Layer):
         if not self.method.by_gradient:
             self._find(ops.ones(tasks), None)
 
+    def is_like(self, other: "TaskWeights") -> bool:
+        """Whether the other has the same method, for as many tasks."""
+        return (self.method, self.arguments, self.tasks) == (
+            other.method,
+            other.arguments,
+            other.tasks,
+        )
+
     def update(self, losses: Any, gramian: Any = None) -> Any:
         """The weights for this step, from here on in force; they are constants to the gradient."""
         weights, new = self._find(losses, gramian)

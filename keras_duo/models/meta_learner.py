@@ -9,7 +9,13 @@ import numpy as np
 from keras_duo._serialize import loss_from_config, loss_to_config, reduced_by
 from keras_duo._validate import choice, flag, integer, number
 from keras_duo.losses import LearnedLoss
-from keras_duo.losses._learned_forms import POWERS, absolute_error, known_coefficients, loss_values
+from keras_duo.losses._learned_forms import (
+    POWERS,
+    absolute_error,
+    bounds,
+    known_coefficients,
+    loss_values,
+)
 
 METHODS = ("alignment", "lookahead")
 _ABSOLUTE_ERROR = tuple(float(power == 1.0) for power in (*POWERS, None))
@@ -213,7 +219,10 @@ class MetaLearner:
             digits: Decimal places that the coefficients are rounded to.
             **kwargs: `reduction`, `name`, `dtype`.
         """
-        rounded = [round(value, digits) for value in self.coefficients]
+        rounded = [
+            min(max(round(value, digits), low), high)
+            for value, low, high in zip(self.coefficients, *bounds(self.form), strict=True)
+        ]
         if self.form == "mixture":  # the largest one makes up for the rest
             largest = int(np.argmax(rounded))
             rounded[largest] = round(rounded[largest] + 1.0 - sum(rounded), digits)
@@ -229,9 +238,10 @@ class MetaLearner:
 
     def at(self, coefficients: Any) -> "MetaLearner":
         """The same learner at other coefficients."""
-        plain = np.asarray(coefficients, "float64")
+        # In float32 they may lie a rounding error outside of the bounds, or sum to 1 less exactly.
+        plain = np.clip(np.asarray(coefficients, "float64"), *bounds(self.form))
         if self.form == "mixture":
-            plain = plain / plain.sum()  # float32 sums to 1 less exactly
+            plain = plain / plain.sum()
         return MetaLearner(**{**self._arguments(), "coefficients": plain.tolist()})
 
     def known_unroll(self, unroll: int) -> int:

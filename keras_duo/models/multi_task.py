@@ -96,6 +96,9 @@ class MultiTask(keras.Model):
                 weights that tasks share, which is exact and costs the whole backward pass for each.
             **kwargs: What else `keras.Model.compile` takes, but not `loss_weights`.
 
+        A model that is compiled again goes on with the state of its weighting, as it does with its
+        weights, and so the method stays the same.
+
         Raises:
             ValueError: If an argument is none of the above.
         """
@@ -121,9 +124,16 @@ class MultiTask(keras.Model):
             )
         view = None if representation is None else tapped(self.model, representation)
         self._tasks = _Untracked(found, view, {"optimizer": optimizer, "loss": loss, **kwargs})
-        if hasattr(self, "task_state"):
-            del self.task_state  # or Keras would go on saving the variables of the last one
-        self.task_state = weights
+        kept = getattr(self, "task_state", None)
+        if kept is None:
+            self.task_state = weights
+        elif not kept.is_like(weights):
+            raise ValueError(
+                "`weighting`, its arguments and the number of tasks must be those of the first "
+                "`compile`: their state is part of the model, and goes on. Make a new MultiTask "
+                f"around the same model. Received: weighting={weighting!r}, "
+                f"weighting_arguments={arguments}"
+            )
         self._task_config = {
             "loss": losses_to_config(loss),
             "weighting": weighting,

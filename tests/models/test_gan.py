@@ -328,6 +328,7 @@ class TestKeras:
         for key, values in expected.items():
             assert history[key][0] == pytest.approx(values[0], rel=0.1, abs=0.05), key
 
+    @pytest.mark.misfit  # for a call without labels
     def test_conditional(self, tmp_path):
         gan = conditional(gradient_penalty=1.0, ema=0.9)
         history = fit(gan, x=X, y=Y, validation_data=(X, Y))
@@ -504,6 +505,7 @@ def test_two_replicas_step_as_one_device(tmp_path):
     assert result.returncode == 0, result.stderr[-3000:]
 
 
+@pytest.mark.misfit
 class TestNotFinite:
     @pytest.mark.parametrize("options", [{}, {"run_eagerly": False, "steps_per_execution": 3}])
     def test_the_message_names_the_network_and_the_step(self, options):
@@ -580,6 +582,7 @@ class TestWarnings:
         assert float(seen.generator_loss) == pytest.approx(40.0, rel=1e-5)
 
 
+@pytest.mark.misfit
 class TestErrors:
     @pytest.mark.parametrize(
         ("arguments", "match"),

@@ -95,7 +95,8 @@ def test_weights_of_losses_are_logged_and_sum_to_one(weighting):
     for weights in zip(*(logs[f"{name}_weight"] for name in Y), strict=True):
         assert sum(weights) == pytest.approx(1, abs=1e-6)
     assert sum(model.task_weights.values()) == pytest.approx(1, abs=1e-6)
-    assert logs["loss"][-1] < logs["loss"][0]
+    if weighting != "random":  # which is another loss at each step
+        assert logs["loss"][-1] < logs["loss"][0]
 
 
 def test_inverse_is_the_gradient_of_the_sum_of_logarithms():
@@ -262,6 +263,7 @@ def test_reload_keeps_losses_and_groups(tmp_path):
         np.testing.assert_array_equal(numpy(plain(X)[name]), numpy(output))
 
 
+@pytest.mark.misfit  # a probability in half precision
 @pytest.mark.parametrize("weighting", ["inverse", *(["nash"] if BACKEND == "tensorflow" else [])])
 def test_mixed_float16_takes_the_step_of_float32(weighting):
     wide = compiled(weighting)
@@ -276,6 +278,7 @@ def test_mixed_float16_takes_the_step_of_float32(weighting):
         assert np.abs(a - b).max() <= 0.03 * np.abs(a - start).max() + 1e-5
 
 
+@pytest.mark.misfit
 @on_tensorflow
 def test_a_step_that_is_not_finite_leaves_no_trace_in_the_state():
     model = compiled("gradnorm")
@@ -366,18 +369,15 @@ def test_objectives_must_be_groups_of_outputs(objectives):
         duo.MultiTask(network(), objectives)
 
 
-def test_compiling_again_starts_again():
+def test_compiling_again_goes_on_with_the_same_weighting():
     model = compiled("famo")
     fit(model)
-    model.compile("sgd", LOSSES, "uncertainty", run_eagerly=model.run_eagerly)
-    names = [variable.path for variable in model.variables if "task_weights" in variable.path]
-    assert sorted(name.split("/")[-1] for name in names) == [
-        "in_force",
-        "log_variances",
-        "losses_seen",
-    ]
-    assert list(model.task_weights.values()) == pytest.approx([1 / 3] * 3)
+    weights = model.task_weights
+    model.compile("sgd", LOSSES, "famo", run_eagerly=model.run_eagerly)
+    assert model.task_weights == weights
     fit(model)
+    with pytest.raises(ValueError, match="`weighting`, its arguments.*weighting='uncertainty'"):
+        model.compile("sgd", LOSSES, "uncertainty")
 
 
 @on_tensorflow
@@ -405,5 +405,5 @@ def test_labels_are_asked_for_by_name():
     ],
 )
 def test_a_config_with_anything_but_a_model_is_refused(config):
-    with pytest.raises(ValueError, match="`model` in a saved config must be a model"):
+    with pytest.raises(ValueError, match="A model in a saved config must be one"):
         duo.MultiTask.from_config({"model": config, "objectives": None})
