@@ -162,14 +162,19 @@ class MetaModel(keras.Model):
         values = self.learner.values(ops.convert_to_tensor(self.coefficients), y, y_pred)
         return sum(self.losses, ops.mean(values))
 
+    def make_train_function(self, force: bool = False) -> Any:
+        """Compile the training step, if there is what it learns from."""
+        # Raised in the step, it would leave a half traced one behind.
+        if self.held_out is None:
+            raise ValueError("`held_out` must be set before training. Received: held_out=None")
+        return super().make_train_function(force)
+
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step of the model, and where it is due one of the loss."""
         from keras_duo.models import _meta_step
 
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         _refuse(sample_weight)
-        if self.held_out is None:
-            raise ValueError("`held_out` must be set before training. Received: held_out=None")
         total, y_pred, seen = _meta_step.train(self, x, y)
         count = ops.shape(y)[0]
         next(m for m in self.metrics if m.name == "loss").update_state(total, sample_weight=count)

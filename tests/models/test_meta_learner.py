@@ -178,7 +178,9 @@ def test_before_learning_it_is_the_cross_entropy_or_the_squared_error(form):
     [(form, "alignment") for form in COEFFICIENTS] + [("mixture", "lookahead")],
 )
 def test_learning_moves_the_coefficients_and_gives_a_loss_to_train_by(form, method):
-    learner = duo.MetaLearner(form, method=method, interval=1)
+    # The lookahead leaves no vertex from which every other loss would take smaller steps.
+    given = COEFFICIENTS[form] if method == "lookahead" else None
+    learner = duo.MetaLearner(form, given, method=method, interval=1)
     start = learner.coefficients
     history = learner.learn(
         make_model, TRAIN, HELD_OUT, **QUICK, unroll=2 if method == "lookahead" else 1
@@ -317,7 +319,8 @@ def test_validation_on_nearly_the_training_examples_gives_a_sane_loss():
 
 def test_the_online_form_trains_saves_and_goes_on(tmp_path):
     keras.utils.set_random_seed(0)
-    learner = duo.MetaLearner(interval=1, learning_rate=0.3, validation_loss=duo.CategoricalFocal())
+    validation = keras.losses.MeanAbsoluteError()
+    learner = duo.MetaLearner(interval=1, learning_rate=0.3, validation_loss=validation)
     meta = duo.MetaModel(make_model(), learner, HELD_OUT, warmup=2, batch_size=16)
     meta.compile("adam", metrics=["accuracy"])
     history = meta.fit(*TRAIN, epochs=5, validation_data=HELD_OUT, verbose=0, shuffle=False).history

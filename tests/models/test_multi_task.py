@@ -376,7 +376,7 @@ def test_compiling_again_goes_on_with_the_same_weighting():
     model.compile("sgd", LOSSES, "famo", run_eagerly=model.run_eagerly)
     assert model.task_weights == weights
     fit(model)
-    with pytest.raises(ValueError, match="`weighting`, its arguments.*weighting='uncertainty'"):
+    with pytest.raises(ValueError, match=r"`weighting`, its arguments.*weighting='uncertainty'"):
         model.compile("sgd", LOSSES, "uncertainty")
 
 
