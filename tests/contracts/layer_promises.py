@@ -168,7 +168,8 @@ def has_the_gradient_of_its_weights(case):
                 totals.append((numpy(layer(x)) * upstream).sum())
             variable.assign(start)
             expected = (totals[0] - totals[1]) / (2 * step)
-            tolerance = 1e-6 if has_float64() else 1e-2
+            # The step that single precision needs runs into kinks.
+            tolerance = 1e-6 if has_float64() else 5e-2
             np.testing.assert_allclose(
                 (slopes * direction).sum(), expected, tolerance, tolerance, err_msg=variable.path
             )
