@@ -35,12 +35,16 @@ def _no_false_alarm(request, monkeypatch):
     if "check" in request.path.parts or request.node.get_closest_marker("misfit"):
         return
 
+    seen = []
+
     def checked(train):
         def run(model, x=None, y=None, *args, **kwargs):
-            # The state of a model that is not built yet would start elsewhere.
-            probe = (x, y) if model.built and isinstance(x, np.ndarray) else ()
-            found = check(model, *probe)
-            assert [f for f in found if f.severity in ("error", "warning")] == []
+            if not any(model is known for known in seen):
+                seen.append(model)
+                # The state of a model that is not built yet would start elsewhere.
+                probe = (x, y) if model.built and isinstance(x, np.ndarray) else ()
+                found = check(model, *probe)
+                assert [f for f in found if f.severity in ("error", "warning")] == []
             return train(model, x, y, *args, **kwargs)
 
         return run
