@@ -188,7 +188,8 @@ class FrechetDistance(keras.metrics.Metric):
         """The distance between all examples seen so far."""
         if not self._sums:
             return ops.cast(float("nan"), self.dtype)
-        (mean, factor), (other, other_factor) = (_moments(*self._sums[i : i + 3]) for i in (0, 3))
+        sums = [ops.convert_to_tensor(total) for total in self._sums]
+        (mean, factor), (other, other_factor) = (_moments(*sums[i : i + 3]) for i in (0, 3))
         cross = ops.matmul(ops.transpose(factor), other_factor)
         spread = ops.sum(ops.square(factor)) + ops.sum(ops.square(other_factor))
         shared = 2.0 * ops.sum(ops.svd(cross, compute_uv=False))
