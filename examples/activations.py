@@ -45,6 +45,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=5, help="how many, counted from --seed")
+    parser.add_argument("--rounds", type=int, default=20, help="of measuring the steps")
     parser.add_argument("--only", nargs="*", choices=ACTIVATIONS, default=list(ACTIVATIONS))
     parser.add_argument("--data", choices=["auto", "mnist", "digits"], default="auto")
     parser.add_argument(
@@ -57,7 +58,7 @@ def main():
     source, train, test = mnist.load(args.data, Path(args.data_dir).expanduser())
     print(f"Data: {source}, {len(train[0])} training and {len(test[0])} test images")
     models = {name: network(ACTIVATIONS[name], train[0].shape[1]) for name in args.only}
-    seconds = step_times(models, train[0][:128], train[1][:128])
+    seconds = step_times(models, train[0][:128], train[1][:128], args.rounds)
     errors, learned = {name: [] for name in args.only}, {}
     progress = keras.utils.Progbar(args.seeds * len(args.only), unit_name="training")
     for seed in range(args.seed, args.seed + args.seeds):
@@ -87,7 +88,7 @@ def network(activation, features):
     return mnist.compiled(features, hidden, keras.losses.CategoricalCrossentropy())
 
 
-def step_times(models, x, y, rounds=20, steps=5):
+def step_times(models, x, y, rounds, steps=5):
     """Median seconds of a training step of each model, taken in turns."""
     times = {name: [] for name in models}
     for _ in range(rounds + 1):

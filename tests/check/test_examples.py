@@ -11,8 +11,14 @@ import pytest
 from keras_duo import check
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-# What an example takes instead of the digits that come with scikit-learn.
-DATA = {"quantiles": [], "transformer": ["--data", "manual"]}
+DIGITS = ["--data", "digits"]  # those that come with scikit-learn
+# What an example takes instead, or with them to be done sooner.
+ARGUMENTS = {
+    "activations": [*DIGITS, "--rounds", "1"],
+    "meta_loss": [*DIGITS, "--epochs", "1"],
+    "quantiles": [],
+    "transformer": ["--data", "manual"],
+}
 
 
 class EveryModelSeenError(Exception):
@@ -41,10 +47,15 @@ def test_check_is_silent_on_an_example(name, monkeypatch, tmp_path):
             options["sample_weight"] = first(64, options["sample_weight"])
         return plain_fit(model, *first(64, (x, y)), **options)
 
+    def end(*args, **kwargs):
+        raise EveryModelSeenError
+
     monkeypatch.setattr(keras.Model, "fit", fit)
+    # An example saves when all of its models are trained.
+    monkeypatch.setattr(keras.Model, "save", end)
     monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
-    data = DATA.get(name, ["--data", "digits"])
-    monkeypatch.setattr(sys, "argv", [name, *data, "--out", str(tmp_path)])
+    arguments = ARGUMENTS.get(name, DIGITS)
+    monkeypatch.setattr(sys, "argv", [name, *arguments, "--out", str(tmp_path)])
     with contextlib.suppress(EveryModelSeenError):
         runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     # Its figures, which end with the process of an example otherwise.
