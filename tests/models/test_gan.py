@@ -295,7 +295,7 @@ class TestKeras:
         assert once == again
 
     def test_metrics_are_of_the_scores(self):
-        gan = game(optimizer=keras.optimizers.SGD(0.0), metrics=[keras.metrics.AUC()])
+        gan = game(optimizer=keras.optimizers.SGD(0.0), metrics=[keras.metrics.AUC(name="auc")])
         history = fit(gan, epochs=1)
         assert 0 <= history["auc"][0] <= 1
         assert set(history) == {*TRACKED, "auc"}
