@@ -43,8 +43,8 @@ def test_check_is_silent_on_an_example(name, monkeypatch, tmp_path):
         findings = [f for f in check(model, probe, labels) if f.severity != "advice"]
         assert findings == []
         options |= {"epochs": 1, "verbose": 0, "steps_per_epoch": None}
-        if options.get("sample_weight") is not None:
-            options["sample_weight"] = first(64, options["sample_weight"])
+        few = {"sample_weight", "validation_data"} & options.keys()
+        options |= {name: first(64, options[name]) for name in few}
         return plain_fit(model, *first(64, (x, y)), **options)
 
     def end(*args, **kwargs):
