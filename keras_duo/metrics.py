@@ -10,6 +10,7 @@ from keras import backend, ops
 from keras_duo._register import register
 from keras_duo._validate import integer, validated
 from keras_duo.losses._function_loss import FunctionLoss
+from keras_duo.losses._logits import wide_float
 from keras_duo.losses.quantile import Quantile, one_label_for_all
 
 __all__ = ["FrechetDistance", "PinballLoss", "QuantileCoverage"]
@@ -252,9 +253,8 @@ def _moments(count: Any, total: Any, products: Any) -> tuple[Any, Any]:
 @validated
 def _covered(y_true: Any, y_pred: Any, *, lower: Index = 0, upper: Index = -1) -> Any:
     """1 where the label lies between the two quantiles, and 0 elsewhere."""
-    y_pred = ops.convert_to_tensor(y_pred)
-    wide = backend.result_type(backend.standardize_dtype(y_pred.dtype), "float32")
-    y_true, y_pred = ops.cast(ops.convert_to_tensor(y_true), wide), ops.cast(y_pred, wide)
+    y_pred = wide_float(y_pred)
+    y_true = ops.cast(ops.convert_to_tensor(y_true), y_pred.dtype)
     y_true, y_pred = one_label_for_all(y_true, y_pred)
     count = y_pred.shape[-1]
     for name, index in (("lower", lower), ("upper", upper)):
@@ -270,7 +270,7 @@ def _covered(y_true: Any, y_pred: Any, *, lower: Index = 0, upper: Index = -1) -
         )
     label = y_true[..., 0]
     inside = ops.logical_and(y_pred[..., lower] <= label, label <= y_pred[..., upper])
-    return ops.cast(inside, wide)
+    return ops.cast(inside, y_pred.dtype)
 
 
 class _Covered(FunctionLoss, function=_covered):

@@ -12,11 +12,12 @@ A mean over one batch of equal numbers of both is half of that.
 import warnings
 from typing import Annotated, Any, NamedTuple
 
-from keras import backend, ops
+from keras import ops
 
 from keras_duo._register import register
 from keras_duo._validate import aligned, number, validated
 from keras_duo.losses._function_loss import FunctionLoss
+from keras_duo.losses._logits import wide_float
 
 Target = Annotated[float, number()]
 Smoothing = Annotated[float, number(at_least=0, below=1)]
@@ -319,9 +320,7 @@ def _score(y_pred: Any) -> Any:
             "like. Its input is taken as the score. Drop the sigmoid.",
             stacklevel=2,
         )
-    score = ops.convert_to_tensor(y_pred if cached is None else cached)
-    wide = backend.result_type(backend.standardize_dtype(score.dtype), "float32")
-    return ops.cast(score, wide)
+    return wide_float(y_pred if cached is None else cached)
 
 
 def _mixed(label: Any, real: Any, fake: Any) -> Any:

@@ -13,11 +13,12 @@ box of size 1e-20 is no float32.
 
 from typing import Annotated, Any, NamedTuple
 
-from keras import backend, ops
+from keras import ops
 
 from keras_duo._register import register
 from keras_duo._validate import Rule, aligned, validated
 from keras_duo.losses._function_loss import FunctionLoss
+from keras_duo.losses._logits import wide_float
 
 _FORMATS = (
     *("xyxy", "yxyx", "xywh", "center_xywh", "center_yxhw"),
@@ -224,11 +225,10 @@ class _Pair(NamedTuple):
 
 
 def _pair(y_true: Any, y_pred: Any, bounding_box_format: str) -> _Pair:
-    y_pred = ops.convert_to_tensor(y_pred)
-    wide = backend.result_type(backend.standardize_dtype(y_pred.dtype), "float32")
-    y_true = ops.cast(ops.convert_to_tensor(y_true), wide)
+    y_pred = wide_float(y_pred)
+    y_true = ops.cast(ops.convert_to_tensor(y_true), y_pred.dtype)
     true_shape, pred_shape = tuple(y_true.shape), tuple(y_pred.shape)
-    y_true, y_pred = aligned(y_true, ops.cast(y_pred, wide))
+    y_true, y_pred = aligned(y_true, y_pred)
     if y_pred.shape[-1] != 4:
         raise ValueError(
             "`y_true` and `y_pred` must hold the 4 numbers of a box on their last axis. "

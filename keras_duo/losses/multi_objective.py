@@ -11,6 +11,7 @@ from keras_duo._gradients import DIFFERENTIABLE, gradients_of_each
 from keras_duo._register import register
 from keras_duo._serialize import loss_from_config, loss_to_config, reduced_by
 from keras_duo._validate import integer
+from keras_duo.losses._logits import wide_float
 from keras_duo.weightings._methods import METHODS
 from keras_duo.weightings._random import hashed_draw
 
@@ -177,10 +178,8 @@ class MultiObjective(keras.losses.Loss):
             values = self._values(y_true, output, sample_weight)
             return [ops.mean(ops.cast(value, "float32")) for value in values]
 
-        given = ops.convert_to_tensor(y_pred)
-        wide = keras.backend.result_type(keras.backend.standardize_dtype(given.dtype), "float32")
         # A copy, which has no logits beside it: the parts are compared at the output itself.
-        _, found = gradients_of_each(scalars, ops.stop_gradient(ops.cast(given, wide) * 1.0))
+        _, found = gradients_of_each(scalars, ops.stop_gradient(wide_float(y_pred) * 1.0))
         flat = ops.stack([ops.reshape(gradient, (-1,)) for gradient in found])
         # Squares of large or tiny gradients would leave float32.
         largest = ops.max(ops.abs(flat))

@@ -11,7 +11,7 @@ perfect mask keeps its digits.
 import math
 from typing import Annotated, Any
 
-from keras import backend, ops
+from keras import ops
 
 from keras_duo._register import register
 from keras_duo._validate import (
@@ -25,7 +25,7 @@ from keras_duo._validate import (
     validated,
 )
 from keras_duo.losses._function_loss import FunctionLoss
-from keras_duo.losses._logits import binary_logits, categorical_logits
+from keras_duo.losses._logits import binary_logits, categorical_logits, wide_float
 
 
 def _logits_of(value: Any) -> bool | str:
@@ -308,8 +308,7 @@ def _probabilities(y_pred: Any, from_logits: bool | str, axis: int | None) -> tu
     if from_logits:
         logits = binary_logits(y_pred, True)
         return ops.sigmoid(logits), ops.sigmoid(-logits)
-    wide = backend.result_type(backend.standardize_dtype(y_pred.dtype), "float32")
-    on = ops.cast(y_pred, wide)
+    on = wide_float(y_pred)
     # A sum over classes can end a rounding above 1. No clip: at 1 its slope depends on the backend.
     return ops.where(on < 0, 0.0, on), ops.where(on > 1, 0.0, 1.0 - on)
 

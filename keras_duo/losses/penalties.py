@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import keras
-import numpy as np
 from keras import backend, ops
 
 from keras_duo._validate import Rule, flag, integer, number, validated
+from keras_duo.losses._logits import tiny_of, wide_float
 
 
 def _known_seed(value: Any) -> Any:
@@ -66,7 +66,7 @@ def gradient_penalty(
         >>> float(gradient_penalty(lambda x: 3.0 * x, np.zeros((2, 1)), np.ones((2, 1))))
         4.0
     """
-    real, fake = _wide(real), _wide(fake)
+    real, fake = wide_float(real), wide_float(fake)
     real_shape, fake_shape = tuple(real.shape), tuple(fake.shape)
     if len(real_shape) != len(fake_shape) or any(
         None not in (a, b) and a != b for a, b in zip(real_shape, fake_shape, strict=True)
@@ -114,7 +114,7 @@ def r1_penalty(critic: Callable, real: Any) -> Any:
         >>> float(r1_penalty(lambda x: 3.0 * x, np.zeros((2, 1))))
         4.5
     """
-    slope = _flat(_input_gradient(critic, _wide(real)))
+    slope = _flat(_input_gradient(critic, wide_float(real)))
     return 0.5 * ops.mean(ops.sum(ops.square(slope), axis=-1))
 
 
@@ -125,12 +125,12 @@ def _input_gradient(critic: Callable, x: Any) -> Any:
 
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
-            total = ops.sum(_wide(critic(x)))
+            total = ops.sum(wide_float(critic(x)))
         return tape.gradient(total, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     if backend.backend() == "jax":
         import jax
 
-        return jax.grad(lambda x: ops.sum(_wide(critic(x))))(x)
+        return jax.grad(lambda x: ops.sum(wide_float(critic(x))))(x)
     raise NotImplementedError(
         "Gradient penalties need the TensorFlow or the JAX backend. "
         f"Received: backend={backend.backend()!r}"
@@ -143,16 +143,10 @@ def _norm(x: Any) -> Any:
     # In units of the largest entry the squares neither overflow nor underflow.
     unit = ops.stop_gradient(ops.max(ops.abs(x), axis=-1, keepdims=True))
     positive = unit > 0
-    tiny = float(np.finfo(backend.standardize_dtype(x.dtype)).tiny)
-    scaled = ops.where(positive, x / ops.maximum(unit, tiny), 1.0)
+    scaled = ops.where(positive, x / ops.maximum(unit, tiny_of(x)), 1.0)
     return unit[:, 0] * ops.sqrt(ops.sum(ops.square(scaled), axis=-1))
 
 
 def _flat(x: Any) -> Any:
     """One row an example."""
     return ops.reshape(x, (ops.shape(x)[0], -1))
-
-
-def _wide(x: Any) -> Any:
-    x = ops.convert_to_tensor(x)
-    return ops.cast(x, backend.result_type(backend.standardize_dtype(x.dtype), "float32"))

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from keras import backend, ops
+from keras import ops
 
 from keras_duo._register import register
 from keras_duo._validate import (
@@ -15,6 +15,7 @@ from keras_duo._validate import (
 )
 from keras_duo.losses._function_loss import FunctionLoss
 from keras_duo.losses._fused import mean_over
+from keras_duo.losses._logits import wide_float
 
 Quantiles = Annotated[
     float | tuple[float, ...],
@@ -70,14 +71,13 @@ def quantile_loss(
         >>> float(quantile_loss([10.0], [[8.0, 11.0]], quantiles=[0.5, 0.9])[0])
         0.55...
     """
-    y_pred = ops.convert_to_tensor(y_pred)
-    wide = backend.result_type(backend.standardize_dtype(y_pred.dtype), "float32")
-    y_true, y_pred = ops.cast(ops.convert_to_tensor(y_true), wide), ops.cast(y_pred, wide)
+    y_pred = wide_float(y_pred)
+    y_true = ops.cast(ops.convert_to_tensor(y_true), y_pred.dtype)
     if isinstance(quantiles, float):
         y_true, y_pred = aligned(y_true, y_pred)
     else:
         y_true, y_pred = one_label_for_all(y_true, y_pred, len(quantiles))
-    tau = ops.convert_to_tensor(quantiles, dtype=wide)
+    tau = ops.convert_to_tensor(quantiles, dtype=y_pred.dtype)
     return mean_over(_pinball(y_true - y_pred, tau, smoothing), axis=-1)
 
 

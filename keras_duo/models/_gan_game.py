@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_duo._serialize import reduced_by
+from keras_duo.losses._logits import wide_float
 from keras_duo.models._gan_networks import ends_in_sigmoid, layers_in
 
 
@@ -43,9 +44,7 @@ class Game:
         return self._mean(ops.ones_like(fake), fake)
 
     def _mean(self, labels: Any, scores: Any) -> Any:
-        values = self._loss(labels, scores)
-        wide = keras.backend.result_type(keras.backend.standardize_dtype(values.dtype), "float32")
-        return ops.mean(ops.cast(values, wide))
+        return ops.mean(wide_float(self._loss(labels, scores)))
 
 
 def resolve_loss(loss: Any) -> Any:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_duo.losses._fused import has_cpus_only
+from keras_duo.losses._logits import wide_float
 from keras_duo.losses.penalties import r1_penalty, slope_penalty
 
 # Where a number that is not finite can first appear, in the order of the computation.
@@ -111,8 +112,8 @@ def look(gan: Any, real: Any, fake: Any, labels: Any, seeds: Any, training: bool
         _sum([gan.game.discriminator(real_scores, fake_scores), penalty, added]),
         gan.game.generator(fake_scores, real_scores),
         penalty,
-        ops.mean(_wide(real_scores)),
-        ops.mean(_wide(fake_scores)),
+        ops.mean(wide_float(real_scores)),
+        ops.mean(wide_float(fake_scores)),
     )
     return Seen(total, generator_loss, penalty, real_score, fake_score, real_scores, fake_scores)
 
@@ -152,7 +153,7 @@ def _clustered(function: Callable) -> Callable:
 
 def _between(real: Any, fake: Any, seeds: Any) -> Any:
     """Points on the lines from real to fake examples, one on each."""
-    real, fake = _wide(real), _wide(fake)
+    real, fake = wide_float(real), wide_float(fake)
     ones = (1,) * (len(real.shape) - 1)
     share = _drawn(real, ones, lambda shape: keras.random.uniform(shape, seed=seeds))
     return fake + ops.cast(share, real.dtype) * (real - fake)
@@ -265,12 +266,5 @@ def _penalised(network: Any) -> list:
 def _sum(scalars: Sequence) -> Any:
     total = ops.zeros((), "float32")
     for scalar in scalars:
-        total = ops.add(total, ops.sum(_wide(scalar)))
+        total = ops.add(total, ops.sum(wide_float(scalar)))
     return total
-
-
-def _wide(x: Any) -> Any:
-    x = ops.convert_to_tensor(x)
-    return ops.cast(
-        x, keras.backend.result_type(keras.backend.standardize_dtype(x.dtype), "float32")
-    )
