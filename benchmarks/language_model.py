@@ -19,6 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import matplotlib
+import numpy as np
 from keras import layers
 
 import keras_duo as duo
@@ -44,7 +45,10 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
 
     source, text = transformer.load(args.data, Path(args.data_dir).expanduser())
-    alphabet, train, test = transformer.split(text)
+    alphabet, (x_train, y_train), test = transformer.split(text)
+    # Drawn here: a new call of `fit` would shuffle by the same seed, and show the same rows again.
+    order = np.random.default_rng(args.seed).permutation(len(x_train))
+    order = order[: args.epochs * transformer.STEPS * transformer.BATCH].reshape(args.epochs, -1)
     models = {}
     for name, build in (("the example", transformer.language_model), ("plain block", plain)):
         keras.utils.set_random_seed(args.seed)
@@ -57,11 +61,10 @@ def main():
         for name, model in models.items():
             start = time.perf_counter()
             model.fit(
-                *train,
+                x_train[order[epoch]],
+                y_train[order[epoch]],
                 batch_size=transformer.BATCH,
-                initial_epoch=epoch,
-                epochs=epoch + 1,
-                steps_per_epoch=transformer.STEPS,
+                shuffle=False,
                 verbose=0,
             )
             seconds = time.perf_counter() - start + (curves[name][-1][1] if epoch else 0)

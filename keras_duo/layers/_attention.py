@@ -9,9 +9,10 @@ from keras_duo.layers._cache import with_keys
 from keras_duo.layers._projection import Projecting, WeightOptions
 from keras_duo.layers._rotary import rotated
 
-# Added to the score of a key out of sight. Finite, so that a row without any key is not NaN; its
-# exponential is 0 beside any key in sight.
-_OUT_OF_SIGHT = -1e30
+# Taken from the score of a key out of sight. Finite, so that a row without any key is not NaN; its
+# exponential is 0 beside any key in sight. Taken away and not added: TensorFlow fuses a product of
+# scaled queries and an addition into one oneDNN operation that is 300 times slower on a CPU.
+_OUT_OF_SIGHT = 1e30
 
 
 class Attention(Projecting):
@@ -113,7 +114,7 @@ class Attention(Projecting):
             return ops.cast(ops.softmax(products), self.compute_dtype)
         visible = ops.expand_dims(visible, 1)
         hidden = ops.cast(ops.where(visible, 0.0, _OUT_OF_SIGHT), wide)
-        scores = ops.softmax(products + hidden)
+        scores = ops.softmax(products - hidden)
         if may_be_blind:
             seeing = ops.any(visible, axis=-1, keepdims=True)
             scores = scores * ops.cast(seeing, wide)
