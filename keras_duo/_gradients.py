@@ -97,6 +97,20 @@ def gradients_of_each(function: Callable, x: Any) -> tuple[list, list]:
     return scalars, [pull_back(list(row))[0] for row in chosen]
 
 
+def with_gradient(function: Callable) -> Callable:
+    """What `function` of tensors gives first, with the gradient that it gives second.
+
+    A backend that compiles the step differentiates the first by itself.
+    """
+    if backend.backend() != "tensorflow":
+        return lambda *tensors: function(*tensors)[0]
+    import tensorflow as tf
+
+    differentiated = tf.custom_gradient(function)
+    # What Keras calls the tensor of a variable can be the variable, which TensorFlow refuses here.
+    return lambda *tensors: differentiated(*map(tf.convert_to_tensor, tensors))
+
+
 def compiled(function: Callable) -> Callable:
     """`function` of tensors of the same shapes at every call, traced at the first one."""
     if backend.backend() == "tensorflow":

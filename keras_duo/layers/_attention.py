@@ -5,7 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_duo.layers._analytic import attended, attention_scores
 from keras_duo.layers._cache import with_keys
+from keras_duo.layers._norm import Norm
 from keras_duo.layers._projection import Projecting, WeightOptions
 from keras_duo.layers._rotary import rotated
 
@@ -41,9 +43,9 @@ class Attention(Projecting):
         self.rotary, self.max_wavelength = rotary, max_wavelength
         self.qk_norm = qk_norm
         if qk_norm:
-            norm = {"epsilon": epsilon, "dtype": self.dtype_policy}
-            self.query_norm = keras.layers.RMSNormalization(name="query_norm", **norm)
-            self.key_norm = keras.layers.RMSNormalization(name="key_norm", **norm)
+            norm = {"centred": False, "epsilon": epsilon, "dtype": self.dtype_policy}
+            self.query_norm = Norm(name="query_norm", **norm)
+            self.key_norm = Norm(name="key_norm", **norm)
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, inputs_shape: tuple, context_shape: tuple | None = None) -> None:
@@ -69,9 +71,10 @@ class Attention(Projecting):
         may_be_blind: bool = False,
         cache: Any = None,
         position: Any = 0,
+        return_scores: bool = False,
         training: bool | None = None,
     ) -> tuple[Any, Any, Any]:
-        """The attended values, the scores, and the cache with the new keys and values.
+        """The attended values, the scores if wanted, and the cache with the new keys and values.
 
         `visible` tells which keys a query may look at, (batch or 1, queries or 1, keys), and
         `may_be_blind` whether there may be queries that see none: their values are 0.
@@ -93,32 +96,30 @@ class Attention(Projecting):
         if cache is not None:
             cache = with_keys(cache, key, value, position)
             key, value = cache["key"], cache["value"]
-        scores = self._scores(query, key, visible, may_be_blind)
-        dropped = self.dropout(scores, training=training)
-        output = self._joined(ops.matmul(dropped, value))
-        return self.project("output", output), self._by_head(scores), cache
+        # The queries are scaled, not the scores: there are fewer of them.
+        query = query * self.head_dim**-0.5
+        hidden = scores = None
+        if visible is not None:
+            visible = ops.expand_dims(visible, 1)
+            wide = keras.backend.result_type(self.compute_dtype, "float32")
+            hidden = ops.cast(ops.where(visible, 0.0, _OUT_OF_SIGHT), wide)
+        if return_scores or self.dropout.rate:
+            scores = attention_scores(query, key, hidden)
+            values = ops.matmul(self.dropout(scores, training=training), value)
+        else:
+            values = attended(query, key, value, hidden)
+        if may_be_blind:
+            seeing = ops.cast(ops.any(visible, axis=-1, keepdims=True), self.compute_dtype)
+            values = values * seeing
+            scores = None if scores is None else scores * seeing
+        scores = self._by_head(scores) if return_scores else None
+        return self.project("output", self._joined(values)), scores, cache
 
     def _heads(self, projected: Any, parts: int) -> list[Any]:
         """Tensors (batch, kv_heads, length, head_dim) from (batch, length, features)."""
         batch, length = ops.shape(projected)[:2]
         split = ops.reshape(projected, (batch, length, parts, self.kv_heads, self.head_dim))
         return ops.unstack(ops.transpose(split, (2, 0, 3, 1, 4)), parts)
-
-    def _scores(self, query: Any, key: Any, visible: Any, may_be_blind: bool) -> Any:
-        # The queries are scaled, not the scores: there are fewer of them.
-        query = query * self.head_dim**-0.5
-        products = ops.matmul(query, ops.swapaxes(key, -1, -2))
-        wide = keras.backend.result_type(self.compute_dtype, "float32")
-        products = ops.cast(products, wide)
-        if visible is None:
-            return ops.cast(ops.softmax(products), self.compute_dtype)
-        visible = ops.expand_dims(visible, 1)
-        hidden = ops.cast(ops.where(visible, 0.0, _OUT_OF_SIGHT), wide)
-        scores = ops.softmax(products - hidden)
-        if may_be_blind:
-            seeing = ops.any(visible, axis=-1, keepdims=True)
-            scores = scores * ops.cast(seeing, wide)
-        return ops.cast(scores, self.compute_dtype)
 
     def _joined(self, values: Any) -> Any:
         """(batch, length, features) from the values of all heads."""

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_duo.layers._analytic import mapped
+
 
 @dataclass(frozen=True)
 class WeightOptions:
@@ -45,7 +47,9 @@ class Projecting(keras.layers.Layer):
 
     def project(self, name: str, inputs: Any) -> Any:
         """`inputs` W + b."""
-        output = ops.matmul(inputs, getattr(self, f"{name}_kernel"))
+        kernel = ops.convert_to_tensor(getattr(self, f"{name}_kernel"))
+        rows, columns = kernel.shape
+        output = mapped(inputs, kernel) if rows > columns else ops.matmul(inputs, kernel)
         bias = getattr(self, f"{name}_bias")
         # `ops.add`, which is BiasAdd in TensorFlow: its gradient is faster than that of a sum.
         return output if bias is None else ops.add(output, bias)

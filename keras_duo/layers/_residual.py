@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from keras_duo.layers._norm import Norm
+
 
 class Residual(keras.layers.Layer):
     """x + s * y with y = f(N(x)), or N(x + s * y) with y = f(x); f is applied by the block."""
@@ -13,7 +15,7 @@ class Residual(keras.layers.Layer):
         *,
         normalization: str,
         epsilon: float,
-        center: bool,
+        use_bias: bool,
         norm_first: bool,
         dropout: float,
         drop_path: float,
@@ -22,11 +24,12 @@ class Residual(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.norm_first, self.layer_scale = norm_first, layer_scale
-        options = {"epsilon": epsilon, "name": "norm", "dtype": self.dtype_policy}
-        self.norm = (
-            keras.layers.RMSNormalization(**options)
-            if normalization == "rms"
-            else keras.layers.LayerNormalization(center=center, **options)
+        self.norm = Norm(
+            centred=normalization == "layer",
+            epsilon=epsilon,
+            use_bias=use_bias,
+            name="norm",
+            dtype=self.dtype_policy,
         )
         self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
         self.drop_path = keras.layers.Dropout(

@@ -157,7 +157,7 @@ class TransformerBlock(keras.layers.Layer):
         self._residual_options = {
             "normalization": self.normalization,
             "epsilon": self.epsilon,
-            "center": self.use_bias,
+            "use_bias": self.use_bias,
             "norm_first": self.norm_first,
             "dropout": self.dropout,
             "drop_path": self.drop_path,
@@ -263,6 +263,7 @@ class TransformerBlock(keras.layers.Layer):
             may_be_blind=key_mask is not None or attention_mask is not None,
             cache=cache,
             position=start,
+            return_scores=return_attention_scores,
             training=training,
         )
         x = self.attention_residual.after(x, y, training)
@@ -273,6 +274,7 @@ class TransformerBlock(keras.layers.Layer):
                 context=context,
                 visible=visible_keys(None, None, key_mask=context_mask),
                 may_be_blind=context_mask is not None,
+                return_scores=return_attention_scores,
                 training=training,
             )
             x = self.cross_attention_residual.after(x, y, training)
