@@ -83,7 +83,7 @@ def learned(x, y, batch, args):
         train_data=(x[held_out:], y[held_out:]),
         validation_data=(x[:held_out], y[:held_out]),
         inner_optimizer="adam",
-        steps=args.epochs * (len(x) // batch),
+        steps=args.epochs * ((len(x) - held_out) // batch),
         batch_size=batch,
         seed=args.seed,
     )

@@ -36,6 +36,10 @@ class Settings:
     restarts: int
     seed: int
 
+    def steps_of(self, part: str) -> int:
+        """How long a model trains: one whose loss learns costs more a step, and takes half."""
+        return (self.steps + 1) // 2 if part == "learn" else self.steps
+
 
 @dataclass
 class Progress:
@@ -74,22 +78,24 @@ def run(
     if saved is not None:
         at = saved[0]
     plan = _plan(learner, settings)
-    bar = keras.utils.Progbar(len(plan) * settings.steps, unit_name="step", verbose=int(verbose))
+    ends = np.cumsum([settings.steps_of(part) for part in plan])
+    bar = keras.utils.Progbar(int(ends[-1]), unit_name="step", verbose=int(verbose))
     while at.model < len(plan):
         part = plan[at.model]
+        steps = settings.steps_of(part)
         if part == "validation" and not at.step:
             at.coefficients = list(learner.validation_coefficients)
         meta = _started(learner, make_model, held_out, settings, optimizer, at, part)
         if saved is not None:
             _restore(meta, saved[1])
             saved = None
-        while at.step < settings.steps:
+        while at.step < steps:
             record = {"part": part, **_pass(meta, train, settings, at, part)}
             at.history.append(record)
-            if at.step < settings.steps:
+            if at.step < steps:
                 _write(checkpoint, identity, at, meta)
             shown = [(name, record[name]) for name in ("loss", learner.method) if name in record]
-            bar.update(at.model * settings.steps + at.step, shown)
+            bar.update(int(ends[at.model]) - steps + at.step, shown)
         if part == "learn":
             at.coefficients = _middle(learner, at)
         else:
@@ -181,7 +187,7 @@ def _pass(
     order = np.random.default_rng((meta.seed, index)).permutation(len(train[0]))
     meta.reset_metrics()
     logs: dict[str, Any] = {}
-    for batch in range(first, min(batches, first + settings.steps - at.step)):
+    for batch in range(first, min(batches, first + settings.steps_of(part) - at.step)):
         rows = order[batch * size : (batch + 1) * size]
         logs = meta.train_on_batch(*(part[rows] for part in train), return_dict=True)
         at.step += 1

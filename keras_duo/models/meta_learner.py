@@ -144,7 +144,7 @@ class MetaLearner:
         warmup: int = 20,
         *,
         batch_size: int = 128,
-        validation_batch_size: int = 512,
+        validation_batch_size: int = 256,
         restarts: int = 1,
         seed: int = 0,
         verbose: int = 1,
@@ -152,9 +152,9 @@ class MetaLearner:
     ) -> list[dict[str, Any]]:
         """Train new models by the loss and move its coefficients as they go; keep the best.
 
-        Each restart trains a model while phi moves, takes the median of phi over its steps, and
-        judges that by a second model, which trains by it from its beginning to its end. V itself,
-        where a mixture holds it, is judged in the same way, and the best is kept.
+        Each restart trains a model while phi moves, for half of the steps, takes the median of phi
+        over these, and judges that by a second model, which trains by it from its beginning to its
+        end. V itself, where a mixture holds it, is judged in the same way, and the best is kept.
 
         Args:
             make_model: Called for each restart; returns a new model, which need not be compiled.
@@ -162,8 +162,8 @@ class MetaLearner:
             validation_data: (x, y), arrays of other examples, with labels of the same quality.
             inner_optimizer: SGD, Adam, AdamW or RMSprop, or a name of one; as the loss will be
                 used with.
-            steps: Training steps of each model. The length of a usual training run fits: a loss
-                that is to hold at the end of training has to see it.
+            steps: Training steps of the models that judge. The length of a usual training run fits:
+                a loss that is to hold at the end of training has to be judged there.
             unroll: Inner steps of a lookahead, each on its share of a batch.
             warmup: Training steps of each model before phi moves.
             batch_size: Size of the training batches.

@@ -62,7 +62,7 @@ class MetaModel(keras.Model):
         held_out: tuple[Any, Any] | None = None,
         warmup: int = 20,
         unroll: int = 1,
-        batch_size: int = 512,
+        batch_size: int = 256,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
