@@ -2,9 +2,9 @@
 
 A MetaLearner sees noisy training labels and noisy held-out labels, and is not told how noisy. What
 it finds is frozen into a LearnedLoss and trains the network of examples/mnist.py, beside
-cross-entropy and the mean absolute error. Takes the data that examples/mnist.py finds: 10,000
-images of MNIST, or the digits that come with scikit-learn. Needs
-`pip install "keras-duo[examples]"`.
+cross-entropy, the mean absolute error, and a network whose loss learns while it trains ("online").
+Takes the data that examples/mnist.py finds: 10,000 images of MNIST, or the digits that come with
+scikit-learn. Needs `pip install "keras-duo[examples]"`.
 """
 
 import argparse
@@ -65,7 +65,9 @@ def main():
                 x, y, batch_size=batch, epochs=args.epochs, validation_data=test, verbose=0
             ).history
             results[noise][name] = 100 * np.array(history["val_accuracy"])
-            print(f"{name:16}{results[noise][name][-1]:6.1f} % of the test images right")
+        results[noise]["online"] = online(x, y, test, batch, args)
+        for name, accuracy in results[noise].items():
+            print(f"{name:16}{accuracy[-1]:6.1f} % of the test images right")
 
     model.save(args.out / "learned.keras")
     again = keras.saving.load_model(args.out / "learned.keras")
@@ -88,6 +90,19 @@ def learned(x, y, batch, args):
         seed=args.seed,
     )
     return learner
+
+
+def online(x, y, test, batch, args):
+    """Test accuracy in % after each epoch of a network whose loss learns with it."""
+    held_out = len(x) // 5
+    keras.utils.set_random_seed(args.seed)
+    meta = duo.MetaModel(
+        network(x.shape[1]), duo.MetaLearner(), (x[:held_out], y[:held_out]), seed=args.seed
+    )
+    meta.compile("adam", metrics=["accuracy"])
+    data = {"x": x[held_out:], "y": y[held_out:], "validation_data": test}
+    history = meta.fit(**data, batch_size=batch, epochs=args.epochs, verbose=0).history
+    return 100 * np.array(history["val_accuracy"])
 
 
 def network(features):

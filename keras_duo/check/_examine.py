@@ -35,7 +35,7 @@ from keras_duo.check._probe import (
 from keras_duo.check._rule import Pairing, Rule, figures
 from keras_duo.check._untracked import untracked
 from keras_duo.check.finding import SEVERITIES, Finding
-from keras_duo.models import GAN, MultiTask
+from keras_duo.models import GAN, MetaModel, MultiTask
 
 # Of more labels than that a spread sample is read.
 _MOST_LABELS = 1 << 22
@@ -53,7 +53,7 @@ def check(model: keras.Model, x: Any = None, y: Any = None) -> list[Finding]:
         model: A compiled Keras model. Functional and Sequential models can be read; of a model with
             its own `call` only a probe shows something, and one with its own `train_step` or
             `compute_loss` gives a finding of severity "unknown". Of a `GAN` the discriminator is
-            checked against the loss.
+            checked against the loss, and of a `MetaModel` the model against the loss as it stands.
         x: Inputs as for `fit`: an array, or a list or dictionary of arrays; or a tf.data.Dataset or
             keras.utils.PyDataset of inputs and labels, whose first batch is taken. Taking it counts
             as one pass over a tf.data.Dataset: if it shuffles, later passes come in another order.
@@ -114,13 +114,16 @@ def _findings(model: Any, batch: Batch) -> Iterator[Finding]:
     if isinstance(model, GAN):
         yield from _game_findings(model, batch)
         return
-    loss = getattr(model, "loss", None)
-    own = [name for name in ("train_step", "compute_loss") if not defined_by_keras(model, name)]
+    trained, loss, own = model, getattr(model, "loss", None), []
+    if isinstance(model, MetaModel):
+        trained, loss = model.model, model.to_loss()
+    else:
+        own = [name for name in ("train_step", "compute_loss") if not defined_by_keras(model, name)]
     if own or loss is None:
         reason = f"The model has its own `{own[0]}`" if own else "It is compiled without a loss"
         yield general("unknown-loss", where, reason=reason)
         return
-    outputs = _outputs(model, batch)
+    outputs = _outputs(trained, batch)
     if not outputs:
         reason = "it has a `call` of its own" if model.built else "it is not built"
         yield general("unknown-output", where, reason=reason)
@@ -135,7 +138,7 @@ def _findings(model: Any, batch: Batch) -> Iterator[Finding]:
         strict=True,
     )
     for output, its_loss, metrics, y, labels in given:
-        yield from _output_findings(model, batch.x, output, its_loss, metrics, y, labels)
+        yield from _output_findings(trained, batch.x, output, its_loss, metrics, y, labels)
 
 
 def _game_findings(gan: GAN, batch: Batch) -> Iterator[Finding]:

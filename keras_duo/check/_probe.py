@@ -150,7 +150,8 @@ def what_learns(model: Any, x: Any, y: Any, index: int, loss: Any) -> str:
     def total(values: list) -> Any:
         output = tree.flatten(outputs_of(model, x, values))[index]
         value = ops.sum(_per_example(loss, y, output)(y, output))
-        return value if model.optimizer is None else model.optimizer.scale_loss(value)
+        optimizer = getattr(model, "optimizer", None)  # a model within another one has none
+        return value if optimizer is None else optimizer.scale_loss(value)
 
     slopes = gradients(total, [ops.copy(variable) for variable in variables])
     learning = [

@@ -15,7 +15,7 @@ DIGITS = ["--data", "digits"]  # those that come with scikit-learn
 # What an example takes instead, or with them to be done sooner.
 ARGUMENTS = {
     "activations": [*DIGITS, "--rounds", "1"],
-    "meta_loss": [*DIGITS, "--epochs", "1"],
+    "meta_loss": [*DIGITS, "--epochs", "1", "--noise", "0.6"],
     "quantiles": [],
     "transformer": ["--data", "manual"],
 }

@@ -10,7 +10,8 @@ from keras import layers, losses, ops
 
 from keras_duo.check import CODES, SEVERITIES, Finding, check
 from keras_duo.check._codes import RULES
-from keras_duo.models import MultiTask
+from keras_duo.models import MetaLearner, MetaModel, MultiTask
+from tests.backend import BACKEND
 from tests.check.ways import codes, functional
 
 
@@ -172,3 +173,19 @@ def test_a_multi_task_model_is_read_as_the_model_inside():
         ("logits-as-probabilities", "output 'b' (layer 'b_head')")
     ]
     assert model.optimizer is optimizer
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="losses are learned on TensorFlow")
+def test_a_model_whose_loss_learns_is_read_as_the_model_inside():
+    def meta(activation):
+        model = keras.Sequential(
+            [keras.Input((4,)), keras.layers.Dense(3, activation, name="head")]
+        )
+        model = MetaModel(model, MetaLearner(), held_out=(np.ones((8, 4)), np.eye(8, 3)))
+        model.compile("adam", metrics=["accuracy"])
+        return model
+
+    assert codes(meta("softmax")) == []
+    assert codes(meta(None)) == ["logits-as-probabilities"]
+    found = check(meta("softmax"), np.ones((8, 4)), np.arange(8.0)[:, None])
+    assert (found[0].severity, found[0].where) == ("error", "output 'head' (layer 'head')")

@@ -134,7 +134,7 @@ def test_the_weights_are_logged_and_come_back_from_a_file(weighting, tmp_path):
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert again.loss.weighting == weighting
     np.testing.assert_allclose(numpy(again.loss(Y, P)), numpy(loss(Y, P)), rtol=1e-6)
-    model.fit(X, Y, verbose=0), again.fit(X, Y, verbose=0)
+    again.fit(X, Y, verbose=0)
 
 
 def test_weights_given_to_a_weighting_that_finds_its_own_are_refused():
