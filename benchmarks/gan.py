@@ -1,6 +1,6 @@
 """Images per second of a GAN's training step beside loops as tutorials write them.
 
-    python benchmarks/gan.py                 # the networks of examples/gan.py
+    python benchmarks/gan.py                 # the networks of examples/gan.py, without labels
     python benchmarks/gan.py --networks large --rounds 10
 
 Three loops with the same networks, the same optimizers and the same batch, each a `tf.function`:
@@ -183,14 +183,14 @@ def warmed(step, warm):
 
 
 def small():
-    """Those of the example for WGAN-GP."""
-    networks = example.generator(SHAPE), example.discriminator(SHAPE, "wasserstein")
+    """Those of the example for WGAN-GP, without labels."""
+    networks = example.generator(SHAPE, 0), example.discriminator(SHAPE, 0, "wasserstein")
     return *networks, example.LATENT_DIM
 
 
 def spectral():
     """Those of the example for the other losses, the discriminator under spectral norms."""
-    networks = example.generator(SHAPE), example.discriminator(SHAPE, "lsgan")
+    networks = example.generator(SHAPE, 0), example.discriminator(SHAPE, 0, "lsgan")
     return *networks, example.LATENT_DIM
 
 

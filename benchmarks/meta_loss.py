@@ -79,27 +79,29 @@ def main():
 
 def table(args, train, test):
     """Test accuracy of each loss at each level of noise, and the cost of learning."""
-    ratios = []
+    ratios = {"learned": [], "online": []}
     for noise in args.noise:
         found = {name: [] for name in args.losses}
         for seed in seeds(args):
             x, y, _ = noisy(train, noise, seed)
+            times, usual = {}, float("nan")
             for name in args.losses:
                 if name == "online":
-                    found[name].append(online(x, y, test, args.epochs, seed))
-                    continue
-                loss = FIXED[name]() if name in FIXED else None
-                if loss is None:
-                    loss, learning = learned(x, y, args.epochs, seed)
-                accuracy, seconds = trained(dense, loss, x, y, test, args.epochs, seed)
+                    accuracy, times[name] = online(x, y, test, args.epochs, seed)
+                else:
+                    loss = FIXED[name]() if name in FIXED else None
+                    if loss is None:
+                        loss, times[name] = learned(x, y, args.epochs, seed)
+                        print(f"  noise {noise} seed {seed}: {loss}", flush=True)
+                    accuracy, usual = trained(dense, loss, x, y, test, args.epochs, seed)
                 found[name].append(accuracy)
-                if name not in FIXED:
-                    ratios.append(learning / seconds)
-                    print(f"  noise {noise} seed {seed}: {loss}", flush=True)
+            for name, seconds in times.items():
+                ratios[name].append(seconds / usual)
         for name, accuracies in found.items():
             report(f"{100 * noise:.0f} %  {name}", accuracies)
-    if ratios:
-        print(f"Learning takes {np.median(ratios):.2f} of one training (median of {len(ratios)})")
+    for name, each in ratios.items():
+        if each:
+            print(f"{name}: {np.median(each):.2f} of one training (median of {len(each)})")
 
 
 def transfer(args, train, test):
@@ -188,14 +190,16 @@ def learned(x, y, epochs, seed, **arguments):
 
 
 def online(x, y, test, epochs, seed):
-    """Test accuracy in % of a network whose loss learned while it trained."""
+    """Test accuracy in % of a network whose loss learned while it trained, and the seconds."""
     keras.utils.set_random_seed(seed)
     meta = duo.MetaModel(
         dense(x.shape[1]), duo.MetaLearner(), held_out=(x[:HELD_OUT], y[:HELD_OUT]), seed=seed
     )
     meta.compile(keras.optimizers.Adam())
+    start = time.perf_counter()
     meta.fit(x[HELD_OUT:], y[HELD_OUT:], batch_size=BATCH, epochs=epochs, verbose=0)
-    return accuracy_of(meta.model, test)
+    seconds = time.perf_counter() - start
+    return accuracy_of(meta.model, test), seconds
 
 
 def trained(build, loss, x, y, test, epochs, seed):
