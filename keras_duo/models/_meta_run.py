@@ -6,7 +6,7 @@ may not get a new model off the ground.
 
 The outcome is the median of each coefficient over the steps. A mean would keep a little of whatever
 had its time: of cross-entropy, which helps at first, enough to learn wrong labels by heart later.
-Where the validation loss is itself of the form, a last model judges it as the loss to train by.
+Where the form holds a loss near that of validation, a last model judges it as the one to train by.
 """
 
 import json

@@ -18,7 +18,8 @@ from keras_duo.losses._learned_forms import (
 )
 
 METHODS = ("alignment", "lookahead")
-_ABSOLUTE_ERROR = tuple(float(power == 1.0) for power in (*POWERS, None))
+# The mean absolute error alone may never find one of the classes.
+_MOSTLY_ABSOLUTE = (*({0.5: 0.25, 1.0: 0.75}.get(power, 0.0) for power in POWERS), 0.0)
 
 
 class MetaLearner:
@@ -128,10 +129,10 @@ class MetaLearner:
 
     @property
     def validation_coefficients(self) -> tuple[float, ...] | None:
-        """Those by which the loss is V itself; None where the form does not hold V."""
+        """Those by which the loss is nearly V and trains well; None where the form holds no V."""
         if self.form != "mixture" or self.task == "regression" or self.validation_loss is not None:
             return None
-        return _ABSOLUTE_ERROR
+        return _MOSTLY_ABSOLUTE
 
     def learn(
         self,
@@ -154,7 +155,8 @@ class MetaLearner:
 
         Each restart trains a model while phi moves, for half of the steps, takes the median of phi
         over these, and judges that by a second model, which trains by it from its beginning to its
-        end. V itself, where a mixture holds it, is judged in the same way, and the best is kept.
+        end. For a classification a mixture near V is judged in the same way, 0.25 (1 - p^0.5) / 0.5
+        + 0.75 (1 - p), and the best is kept.
 
         Args:
             make_model: Called for each restart; returns a new model, which need not be compiled.
