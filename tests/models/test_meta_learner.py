@@ -182,9 +182,7 @@ def test_learning_moves_the_coefficients_and_gives_a_loss_to_train_by(form, meth
     given = COEFFICIENTS[form] if method == "lookahead" else None
     learner = duo.MetaLearner(form, given, method=method, interval=1)
     start = learner.coefficients
-    history = learner.learn(
-        make_model, TRAIN, HELD_OUT, **QUICK, unroll=2 if method == "lookahead" else 1
-    )
+    history = learner.learn(make_model, TRAIN, HELD_OUT, **QUICK)
     assert learner.coefficients != start
     assert np.isfinite(history[0][method])
     loss = learner.to_loss()
@@ -303,6 +301,7 @@ def test_data_that_teach_nothing_end_in_a_clear_error(arguments, train, held_out
         duo.MetaLearner(**arguments).learn(make_model, train, held_out, **QUICK)
 
 
+@pytest.mark.misfit
 def test_a_step_that_is_not_finite_ends_in_a_clear_error():
     meta = duo.MetaModel(make_model(), duo.MetaLearner(), HELD_OUT)
     meta.compile("sgd")
