@@ -124,10 +124,10 @@ def test_half_precision_outputs_find_finite_weights():
 @pytest.mark.parametrize("weighting", ["random", "min_norm"])
 def test_the_weights_are_logged_and_come_back_from_a_file(weighting, tmp_path):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "sigmoid")])
-    loss = objective(weighting)
+    loss = duo.MultiObjective(parts()[:2], weighting=weighting)
     model.compile("adam", loss=loss, metrics=loss.metrics)
     logs = model.fit(X, Y, epochs=2, verbose=0).history
-    names = [metric.name for metric in loss.metrics][3:]
+    names = [metric.name for metric in loss.metrics][2:]
     for weights in zip(*(logs[name] for name in names), strict=True):
         assert sum(weights) == pytest.approx(1, abs=1e-6)
     model.save(tmp_path / "model.keras")
