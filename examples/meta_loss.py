@@ -129,10 +129,12 @@ def draw(results, learners, folder):
             top.plot(np.arange(1, len(accuracy) + 1), accuracy, marker="o", label=name)
         top.set(xlabel="epoch", ylabel="test accuracy in %")
         top.set(title=f"{100 * noise:.0f} % wrong labels")
+        top.xaxis.get_major_locator().set_params(integer=True)
         top.legend()
         learning = [record for record in learners[noise].history if record["part"] == "learn"]
-        steps = [record["step"] for record in learning]
-        path = np.array([record["coefficients"] for record in learning])
+        steps = [0, *(record["step"] for record in learning)]
+        # It starts as the cross-entropy.
+        path = np.array([np.eye(7)[0], *(record["coefficients"] for record in learning)])
         terms = ["-log p", *(f"1 - p^{q:g}" for q in (0.5, 1, 2, 4, 8)), "(1 - p)^2"]
         bottom.stackplot(steps, path.T, labels=terms, colors=plt.cm.viridis(np.linspace(0, 1, 7)))
         bottom.set(xlabel="training step", ylabel="coefficient", ylim=(0, 1))
