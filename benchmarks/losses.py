@@ -166,7 +166,8 @@ def graph(loss):
     def run(y_true, y_pred):
         with tf.GradientTape() as tape:
             tape.watch(y_pred)
-            value = ops.mean(loss(y_true, y_pred))  # a scalar already, but for compute_ciou
+            value = loss(y_true, y_pred)
+            value = ops.mean(value) if value.shape.rank else value  # the boxes of compute_ciou
         return value, tape.gradient(value, y_pred)
 
     return run

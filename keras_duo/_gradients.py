@@ -111,6 +111,34 @@ def with_gradient(function: Callable) -> Callable:
     return lambda *tensors: differentiated(*map(tf.convert_to_tensor, tensors))
 
 
+def with_gradients(function: Callable) -> Callable:
+    """What `function` of tensors gives first, several tensors of one shape, with its own gradient.
+
+    The second that it gives takes the gradient of each of them, and gives those of the arguments.
+    """
+    if backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.custom_gradient(function)
+
+    @ops.custom_gradient
+    def stacked(*tensors: Any) -> tuple[Any, Callable]:
+        outputs, gradient = function(*tensors)
+
+        def unstacked(*args: Any, upstream: Any = None) -> Any:
+            # JAX passes the upstream gradient alone, torch the arguments before it.
+            upstream = args[0] if upstream is None else upstream
+            return gradient(*(upstream[i] for i in range(len(outputs))))
+
+        return ops.stack(outputs), unstacked
+
+    def call(*tensors: Any) -> tuple:
+        outputs = stacked(*tensors)
+        return tuple(outputs[i] for i in range(outputs.shape[0]))
+
+    return call
+
+
 def compiled(function: Callable) -> Callable:
     """`function` of tensors of the same shapes at every call, traced at the first one."""
     if backend.backend() == "tensorflow":

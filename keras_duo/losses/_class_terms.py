@@ -5,6 +5,7 @@ from typing import Annotated, Any, NamedTuple
 
 from keras import ops
 
+from keras_duo._gradients import with_gradients
 from keras_duo._validate import aligned, flag, integer, known_axis, number
 from keras_duo.losses._fused import sum_over
 from keras_duo.losses._logits import categorical_logits, log_of, tiny_of
@@ -19,30 +20,34 @@ Smoothing = Annotated[float, number(at_least=0, at_most=1)]
 class ClassTerms(NamedTuple):
     """What the losses over exclusive classes are made of; all but the first two are per example.
 
-    `margin` is log(p_t / (1 - p_t)) with p_t = sum(y * p).
+    `margin` is log(p_t / (1 - p_t)) with p_t = sum(y * p), and `miss` 1 - p_t.
     """
 
     label: Any
     logits: Any
     axis: int
     margin: Any
+    miss: Any
     cross_entropy: Any
 
     @property
     def mass(self) -> Any:
         """1; 0 where there is no label at all."""
-        return ops.sum(self.label, axis=self.axis)
+        return self._sum(self.label)
 
     @property
     def hard(self) -> Any:
         """Which labels are one-hot."""
-        softness = ops.sum(self.label * (1.0 - self.label), axis=self.axis)
+        softness = self._sum(self.label * (1.0 - self.label))
         return ops.logical_and(ops.equal(softness, 0.0), ops.equal(self.mass, 1.0))
 
     @property
     def wrong(self) -> Any:
         """1 - p_t; 0 where there is no label at all."""
-        return self.mass * ops.exp(-ops.softplus(self.margin))
+        return self.mass * self.miss
+
+    def _sum(self, tensor: Any) -> Any:
+        return ops.squeeze(sum_over(tensor, self.axis), self.axis)
 
 
 def class_terms(
@@ -58,7 +63,7 @@ def class_terms(
     axis = known_axis(axis, len(logits.shape))
     class_count(logits, axis)
     terms = _label_terms(axis, label_smoothing)(label, logits)
-    return ClassTerms(label, logits, axis, margin=terms[0], cross_entropy=terms[1])
+    return ClassTerms(label, logits, axis, *terms)
 
 
 def class_count(logits: Any, axis: int) -> Any:
@@ -83,11 +88,12 @@ def from_largest(logits: Any, axis: int) -> Any:
 
 
 def _label_terms(axis: int, smoothing: float) -> Callable:
-    """(label y, logits) -> (margin, cross-entropy), with a gradient that keeps its digits.
+    """(label y, logits) -> (margin, 1 - p_t, cross-entropy), with a gradient that keeps its digits.
 
     With e = exp(logits - max), R = sum(y e), W = sum((1 - y) e) and the target t,
 
-        margin = log R - log W,     cross-entropy = sum(t) log(R + W) - sum(t (logits - max)).
+        margin = log R - log W,     1 - p_t = W / (R + W),
+        cross-entropy = sum(t) log(R + W) - sum(t (logits - max)).
 
     Nothing cancels where a one-hot label is nearly certain: R is 1 then, its logarithm exactly 0.
     Differentiating these formulas would give the slope of that class as (1 - W) - 1, which leaves
@@ -95,8 +101,8 @@ def _label_terms(axis: int, smoothing: float) -> Callable:
     beside it.
     """
 
-    @ops.custom_gradient
-    def terms(label: Any, logits: Any) -> tuple[Any, Callable]:
+    @with_gradients
+    def terms(label: Any, logits: Any) -> tuple[tuple, Callable]:
         shifted = from_largest(logits, axis)
         exp = ops.exp(shifted)
         right = ops.maximum(sum_over(label * exp, axis), tiny_of(exp))
@@ -108,15 +114,15 @@ def _label_terms(axis: int, smoothing: float) -> Callable:
             size = keep * size + smoothing
             score = keep * score + rest * sum_over(shifted, axis)
         larger, smaller = ops.maximum(right, wrong), ops.minimum(right, wrong)
-        log_right, log_wrong = ops.log(right), ops.log(wrong)
-        log_sum = ops.maximum(log_right, log_wrong) + ops.log1p(smaller / larger)
-        margin, cross_entropy = log_right - log_wrong, size * log_sum - score
+        # The largest exponential is 1: where all of it is in one of the two, nothing is lost here.
+        log_sum = ops.log1p((larger - 1.0) + smaller)
+        margin, cross_entropy = ops.log(right) - ops.log(wrong), size * log_sum - score
+        miss = wrong / (right + wrong)
 
-        def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
-            # TensorFlow and JAX pass the upstream gradient alone, torch the arguments before it.
-            upstream = args[0] if upstream is None else upstream
-            to_margin, to_entropy = (ops.expand_dims(upstream[i], axis) for i in (0, 1))
-            pull = to_margin - to_entropy * size * (wrong / (right + wrong))
+        def gradient(*upstream: Any) -> tuple[Any, Any]:
+            to_margin, to_miss, to_entropy = (ops.expand_dims(each, axis) for each in upstream)
+            to_margin = to_margin - to_miss * miss * (right / (right + wrong))
+            pull = to_margin - to_entropy * size * miss
             # Not every kernel has 1 / 1 = 1, and a division for each element is slow. 2 - r is 1
             # there too, and has the slope of 1 / r, for who differentiates this gradient.
             inverse = ops.where(ops.equal(right, 1.0), 2.0 - right, 1.0 / right)
@@ -128,7 +134,7 @@ def _label_terms(axis: int, smoothing: float) -> Callable:
             to_label = to_label + (keep * to_entropy) * (log_sum - shifted)
             return to_label, (among_right - among_wrong) * pull + excess
 
-        both = ops.stack([ops.squeeze(part, axis) for part in (margin, cross_entropy)])
-        return both, gradient
+        parts = (margin, miss, cross_entropy)
+        return tuple(ops.squeeze(part, axis) for part in parts), gradient
 
     return terms

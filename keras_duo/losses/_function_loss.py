@@ -72,7 +72,7 @@ class FunctionLoss(keras.losses.Loss):
             tensors = tuple(x if x is None else ops.convert_to_tensor(x) for x in tensors)
             if self.reduction in (None, "none"):
                 return reduced(*tensors)
-            return fused(reduced)(*tensors)
+            return fused(reduced, predictions=(1, 2))(*tensors)
 
     def weighted(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tuple[Any, Any]:
         """The values before they are reduced, and one weight a value; None where all weigh 1."""

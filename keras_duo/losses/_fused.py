@@ -14,41 +14,66 @@ from typing import Any
 from keras import backend, ops
 
 
-def fused(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` of tensors (or None), a scalar, whose value and gradient become one cluster."""
+def fused(function: Callable[..., Any], predictions: tuple[int, ...]) -> Callable[..., Any]:
+    """`function` of tensors (or None), a scalar, whose value and gradient become one cluster.
+
+    The gradient there is that by `predictions`, places among the tensors: a cluster computes all
+    of its outputs, whoever asks for them. That by labels and weights is a cluster of its own, and
+    there is none where nobody watches them.
+    """
     if not _in_graph():
         return function
     import tensorflow as tf
 
     def clustered(*tensors: Any) -> Any:
+        # Of this graph also where they come from outside of a branch of `tf.cond`.
+        tensors = tuple(x if x is None else tf.identity(x) for x in tensors)
         given = [i for i, tensor in enumerate(tensors) if tensor is not None]
+        floats = [i for i in given if tensors[i].dtype.is_floating]
 
-        # TensorFlow rewrites the arithmetic of a graph before it clusters it, and what it has
-        # rewritten is in no scope any more: the cluster would fall apart. It leaves this one alone.
-        @tf.function(autograph=False, experimental_attributes={"_noinline": True})
-        def value_and_slopes(*present: Any) -> tuple[Any, Any]:
-            arguments: list[Any] = [None] * len(tensors)
-            for i, tensor in zip(given, present, strict=True):
-                arguments[i] = tensor
-            with tf.GradientTape() as tape:
-                tape.watch([tensor for tensor in present if tensor.dtype.is_floating])
-                value = function(*arguments)
-            return value, tape.gradient(value, present)
+        def run(by: list[int]) -> tuple[Any, list[Any]]:
+            """The value, and its slopes by the tensors in these places."""
 
-        @tf.custom_gradient
-        def differentiable(*present: Any) -> tuple[Any, Callable]:
+            # TensorFlow rewrites the arithmetic of a graph before it clusters it, and what it has
+            # rewritten is in no scope any more: the cluster would fall apart. It leaves this alone.
+            @tf.function(autograph=False, experimental_attributes={"_noinline": True})
+            def value_and_slopes(*present: Any) -> tuple[Any, list[Any]]:
+                arguments: list[Any] = [None] * len(tensors)
+                for i, tensor in zip(given, present, strict=True):
+                    arguments[i] = tensor
+                with tf.GradientTape() as tape:
+                    tape.watch([arguments[i] for i in by])
+                    value = function(*arguments)
+                return value, tape.gradient(value, [arguments[i] for i in by])
+
             with tf.xla.experimental.jit_scope():
-                value, slopes = value_and_slopes(*(_wide(tensor) for tensor in present))
+                return value_and_slopes(*(_wide(tensors[i]) for i in given))
 
-            def gradient(upstream: Any) -> list[Any]:
-                return [
-                    None if slope is None else ops.cast(upstream * slope, tensor.dtype)
-                    for slope, tensor in zip(slopes, present, strict=True)
-                ]
+        def differentiable(by: list[int], value: Any, slopes: Callable[[], list[Any]]) -> Any:
+            @tf.custom_gradient
+            def differentiated(*watched: Any) -> tuple[Any, Callable]:
+                def gradient(upstream: Any) -> list[Any]:
+                    # TensorFlow sees by itself that a factor is 1 only where it knows all shapes.
+                    last = tf.get_static_value(upstream) == 1
+                    found = [s if last or s is None else upstream * s for s in slopes()]
+                    return [
+                        slope if slope is None else ops.cast(slope, tensor.dtype)
+                        for slope, tensor in zip(found, watched, strict=True)
+                    ]
 
-            return value, gradient
+                return tf.identity(value), gradient
 
-        return differentiable(*(tensors[i] for i in given))
+            return differentiated(*(tensors[i] for i in by))
+
+        leading = [i for i in floats if i in predictions]
+        others = [i for i in floats if i not in predictions]
+        value, found = run(leading)
+        value = differentiable(leading, value, lambda: found)
+        if others:
+            # A tape asks for these slopes only if it watches one of the tensors.
+            nothing = tf.zeros((), value.dtype)
+            value = value + differentiable(others, nothing, lambda: run(others)[1])
+        return value
 
     return clustered
 
@@ -59,15 +84,18 @@ def sum_over(tensor: Any, axis: int) -> Any:
     XLA on a CPU adds the entries of a row one after the other, and multiplies matrices with all the
     width of the machine.
     """
-    if axis != len(tensor.shape) - 1 or not (_in_graph() and has_cpus_only()):
+    from_end = axis - len(tensor.shape)
+    if from_end not in (-1, -2) or not (_in_graph() and has_cpus_only()):
         return ops.sum(tensor, axis=axis, keepdims=True)
 
     def product(tensor: Any) -> tuple[Any, Callable]:
-        ones = ops.ones((ops.shape(tensor)[axis], 1), tensor.dtype)
+        shape = ops.shape(tensor)
+        if from_end == -1:
+            total = ops.matmul(tensor, ops.ones((shape[axis], 1), tensor.dtype))
+        else:
+            total = ops.matmul(ops.ones((*shape[:-2], 1, shape[axis]), tensor.dtype), tensor)
         # A cluster repeats the upstream gradient in passing. The product would write it out.
-        return ops.matmul(tensor, ones), lambda upstream: ops.broadcast_to(
-            upstream, ops.shape(tensor)
-        )
+        return total, lambda upstream: ops.broadcast_to(upstream, ops.shape(tensor))
 
     return ops.custom_gradient(product)(tensor)
 

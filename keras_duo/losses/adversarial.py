@@ -57,9 +57,10 @@ def lsgan_loss(
         2.0
     """
     label, score = _labelled(y_true, y_pred)
-    return _mixed(
-        label, 0.5 * ops.square(score - real_target), 0.5 * ops.square(score - fake_target)
-    )
+    target = label * real_target + (1.0 - label) * fake_target
+    # What a label between the two adds to the square beside its own target.
+    mixed = (0.5 * (real_target - fake_target) ** 2) * label * (1.0 - label)
+    return ops.mean(0.5 * ops.square(score - target) + mixed, axis=-1)
 
 
 @validated

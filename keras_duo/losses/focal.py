@@ -23,6 +23,7 @@ from keras_duo._validate import (
     optional,
     validated,
 )
+from keras_duo.losses._binary_terms import binary_terms, power
 from keras_duo.losses._class_terms import (
     Axis,
     Flag,
@@ -137,7 +138,7 @@ def categorical_focal_loss(
         0.00892...
     """
     terms = class_terms(y_true, y_pred, from_logits, label_smoothing, axis)
-    values = _faded(terms.cross_entropy, terms.margin, gamma)
+    values = _faded(terms.cross_entropy, terms.miss, terms.margin, gamma)
     if alpha is None:
         return values
     weight = _along(alpha, terms.axis, terms.logits)
@@ -203,7 +204,7 @@ def sparse_categorical_focal_loss(
     margin = ops.squeeze(right - log_sum_of_others(is_label, shifted, axis), axis)
     known = ops.logical_and(ids >= 0, ids < classes)
     margin = ops.where(known, margin, float("nan"))
-    values = _faded(ops.softplus(-margin), margin, gamma)
+    values = _faded(ops.softplus(-margin), ops.sigmoid(-margin), margin, gamma)
     if alpha is not None:
         weight = ops.where(is_label, _along(alpha, axis, logits), 0.0)
         values = values * ops.sum(weight, axis=axis)
@@ -252,9 +253,11 @@ class SparseCategoricalFocal(FunctionLoss, function=sparse_categorical_focal_los
         return ops.not_equal(_class_ids(y_true, y_pred, axis), self.ignore_class)
 
 
-def _faded(cross_entropy: Any, margin: Any, gamma: float) -> Any:
-    """(1 - p_t)^gamma * cross_entropy, with 1 - p_t = exp(-softplus(margin))."""
-    return cross_entropy if gamma == 0 else ops.exp(-gamma * ops.softplus(margin)) * cross_entropy
+def _faded(cross_entropy: Any, miss: Any, margin: Any, gamma: float) -> Any:
+    """(1 - p_t)^gamma * cross_entropy; 1 - p_t is `miss`, and its logarithm -softplus(margin)."""
+    if gamma == 0:
+        return cross_entropy
+    return power(miss, -ops.softplus(margin), gamma) * cross_entropy
 
 
 def _binary_focal(gamma: float, smoothing: float) -> Callable:
@@ -266,19 +269,14 @@ def _binary_focal(gamma: float, smoothing: float) -> Callable:
 
     @ops.custom_gradient
     def focal(label: Any, logits: Any) -> tuple[Any, Callable]:
-        small = ops.exp(-ops.abs(logits))
-        likely, unlikely = 1.0 / (1.0 + small), small / (1.0 + small)
-        positive = logits >= 0
-        on, off = ops.where(positive, likely, unlikely), ops.where(positive, unlikely, likely)
+        on, off, on_entropy, off_entropy = binary_terms(logits)
         target = keep * label + rest
-        cross_entropy = ops.log1p(small) + ops.where(positive, 1.0 - target, target) * ops.abs(
-            logits
-        )
+        cross_entropy = target * on_entropy + (1.0 - target) * off_entropy
         wrong = label * off + (1.0 - label) * on
         # Where 1 - p_t is no float any more, its logarithm still is.
         vanished = wrong < tiny_of(wrong)
         log_wrong = ops.where(vanished, -ops.abs(logits), log_of(wrong))
-        fade = _power(wrong, log_wrong, gamma)
+        fade = power(wrong, log_wrong, gamma)
 
         def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
             # TensorFlow and JAX pass the upstream gradient alone, torch the arguments before it.
@@ -293,12 +291,6 @@ def _binary_focal(gamma: float, smoothing: float) -> Callable:
         return fade * cross_entropy, gradient
 
     return focal
-
-
-def _power(base: Any, log_base: Any, exponent: float) -> Any:
-    if exponent in (0, 1, 2):
-        return (ops.ones_like(base), base, base * base)[int(exponent)]
-    return ops.exp(exponent * log_base)
 
 
 def _class_ids(y_true: Any, y_pred: Any, axis: int) -> Any:

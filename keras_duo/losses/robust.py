@@ -7,15 +7,24 @@ All of them are functions of the log-odds m of a right prediction, with zeta = s
 so that neither the value nor the slope of a hopeless or of a finished example is rounded to 0.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from keras import ops
 
 from keras_duo._register import register
 from keras_duo._validate import aligned, known_axis, number, validated
-from keras_duo.losses._class_terms import Axis, Flag, Gamma, Smoothing, class_terms
+from keras_duo.losses._binary_terms import binary_terms, power
+from keras_duo.losses._class_terms import (
+    Axis,
+    Flag,
+    Gamma,
+    Smoothing,
+    class_terms,
+    from_largest,
+)
 from keras_duo.losses._function_loss import FunctionLoss
-from keras_duo.losses._fused import mean_over
+from keras_duo.losses._fused import mean_over, sum_over
 from keras_duo.losses._logits import binary_logits, log_of
 
 Weight = Annotated[float, number(at_least=0)]
@@ -73,8 +82,9 @@ def symmetric_cross_entropy_loss(
     terms = class_terms(y_true, y_pred, from_logits, label_smoothing, axis)
     distance = ops.minimum(-log_of(terms.label), -log_zero)
     # For a one-hot label the slope of this sum is left to rounding where p_t is small.
-    spread = ops.sum(distance * ops.softmax(terms.logits, axis=terms.axis), axis=terms.axis)
-    reverse = ops.where(terms.hard, -log_zero * terms.wrong, spread)
+    exp = ops.exp(from_largest(terms.logits, terms.axis))
+    spread = sum_over(distance * exp, terms.axis) / sum_over(exp, terms.axis)
+    reverse = ops.where(terms.hard, -log_zero * terms.wrong, ops.squeeze(spread, terms.axis))
     return alpha * terms.cross_entropy + beta * reverse
 
 
@@ -173,9 +183,8 @@ def asymmetric_focal_loss(
     logits = binary_logits(y_pred, from_logits)
     label, logits = aligned(ops.cast(ops.convert_to_tensor(y_true), logits.dtype), logits)
     axis = known_axis(axis, len(logits.shape))
-    positive = ops.exp(-gamma_positive * ops.softplus(logits)) * ops.softplus(-logits)
-    negative = _shifted_negative(logits, gamma_negative, shift)
-    return mean_over(label * positive + (1.0 - label) * negative, axis)
+    values = _asymmetric_focal(gamma_positive, gamma_negative, shift)(label, logits)
+    return mean_over(values, axis)
 
 
 @register
@@ -219,18 +228,52 @@ def _beyond_first_term(wrong: Any) -> Any:
     return total * wrong * wrong
 
 
-def _shifted_negative(logits: Any, gamma: float, shift: float) -> Any:
-    """q^gamma * -log(1 - q) with q = max(p - shift, 0)."""
-    if shift < _SMALLEST_SHIFT:
-        return ops.exp(-gamma * ops.softplus(-logits)) * ops.softplus(logits)
-    # 1 - p where p is the larger of the two: the slope p * (1 - p) keeps its digits at both ends.
-    off = ops.sigmoid(-logits)
-    likely = logits > 0
-    q = ops.where(likely, (1.0 - shift) - off, ops.sigmoid(logits) - shift)
-    counted = q > 0
-    q = ops.where(counted, q, 0.5)
-    near = q < 0.5
-    cross_entropy = ops.where(
-        near, -ops.log1p(-ops.where(near, q, 0.5)), -ops.log(ops.where(near, 0.5, off + shift))
-    )
-    return ops.where(counted, ops.exp(gamma * ops.log(q)) * cross_entropy, 0.0)
+def _asymmetric_focal(gamma_positive: float, gamma_negative: float, shift: float) -> Callable:
+    """(label y, logit z) -> y (1 - p)^gp -log(p) + (1 - y) q^gn -log(1 - q), elementwise.
+
+    The slope of p is p (1 - p), in which both factors keep their digits at both ends. q is the
+    difference of whichever of p and 1 - p has more of them.
+    """
+
+    @ops.custom_gradient
+    def asymmetric(label: Any, logits: Any) -> tuple[Any, Callable]:
+        on, off, on_entropy, off_entropy = binary_terms(logits)
+        fade = power(off, -off_entropy, gamma_positive)
+        # Of the negative label: whether it counts, q, 1 - q and -log(1 - q).
+        if shift < _SMALLEST_SHIFT:
+            counted, q, rest, entropy, log_q = True, on, off, off_entropy, -on_entropy
+        else:
+            q = ops.where(logits > 0, (1.0 - shift) - off, on - shift)
+            counted = q > 0
+            q = ops.where(counted, q, 0.5)
+            rest = ops.where(q < 0.5, 1.0 - q, off + shift)
+            entropy, log_q = _minus_log(rest, q), None
+        fade_q = power(q, ops.log(q) if log_q is None else log_q, gamma_negative)
+        positive, negative = fade * on_entropy, ops.where(counted, fade_q * entropy, 0.0)
+
+        def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
+            # TensorFlow and JAX pass the upstream gradient alone, torch the arguments before it.
+            upstream = args[0] if upstream is None else upstream
+            by_positive = -fade * (gamma_positive * on * on_entropy + off)
+            if shift < _SMALLEST_SHIFT:
+                by_negative = fade_q * (gamma_negative * off * entropy + on)
+            else:
+                steepness = gamma_negative * (entropy / q) + 1.0 / rest
+                by_negative = ops.where(counted, fade_q * steepness * (on * off), 0.0)
+            to_logits = label * by_positive + (1.0 - label) * by_negative
+            return upstream * (positive - negative), upstream * to_logits
+
+        return label * positive + (1.0 - label) * negative, gradient
+
+    return asymmetric
+
+
+def _minus_log(rest: Any, q: Any) -> Any:
+    """-log(rest) where rest = 1 - q, to the last digit for small q too.
+
+    What 1 - q has lost to rounding is a factor q / (1 - rest) of its logarithm (Kahan).
+    """
+    lost = 1.0 - rest
+    exact = ops.logical_or(q >= 0.5, ops.equal(lost, 0.0))
+    factor = ops.where(exact, 1.0, q / ops.where(exact, 1.0, lost))
+    return ops.where(ops.equal(lost, 0.0), q, -ops.log(rest) * factor)
