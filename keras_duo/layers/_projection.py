@@ -48,11 +48,8 @@ class Projecting(keras.layers.Layer):
     def project(self, name: str, inputs: Any) -> Any:
         """`inputs` W + b."""
         kernel = ops.convert_to_tensor(getattr(self, f"{name}_kernel"))
-        rows, columns = kernel.shape
-        output = mapped(inputs, kernel) if rows > columns else ops.matmul(inputs, kernel)
         bias = getattr(self, f"{name}_bias")
-        # `ops.add`, which is BiasAdd in TensorFlow: its gradient is faster than that of a sum.
-        return output if bias is None else ops.add(output, bias)
+        return mapped(inputs, kernel, None if bias is None else ops.convert_to_tensor(bias))
 
 
 def _fresh(initializer: Any) -> Any:
