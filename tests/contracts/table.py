@@ -534,6 +534,7 @@ LAYERS += (
         bad_arguments=(*_bad_dynamic, {"heads": 0}, {"heads": True}, {"slots": 1}),
         bad_inputs=_bad_channels,
         as_activation=True,
+        atol=1e-6,
     ),
 )
 

@@ -73,18 +73,20 @@ def test_the_lookahead_gradient_is_that_of_finite_differences(form, unroll):
     held_out = wide(*(part[:40] for part in HELD_OUT))
     sizes = step_sizes(model)
 
+    @tf.function(autograph=False)
     def value_and_gradient(phi, first_order=False):
         return _meta_step.lookahead_gradient(
             model,
             learner.values,
             learner.validation_values,
-            tf.constant(phi),
+            phi,
             sizes,
             batches,
             held_out,
             first_order,
         )
 
+    phi = tf.constant(phi)
     exact = differences(lambda phi: float(value_and_gradient(phi)[0]), phi)
     assert np.abs(exact).max() > 1e-3
     np.testing.assert_allclose(value_and_gradient(phi)[1], exact, rtol=1e-4, atol=1e-8)
@@ -102,22 +104,24 @@ def test_the_alignment_gradient_is_that_of_finite_differences(form):
     weights = [tf.identity(v.value) for v in model.trainable_variables]
     sizes = step_sizes(model)
 
+    @tf.function(autograph=False)
     def value_and_gradient(phi):
         def loss(y_true, y_pred):
-            return learner.values(tf.constant(phi), y_true, y_pred)
+            return learner.values(phi, y_true, y_pred)
 
         _, slopes, *_ = _meta_step.loss_and_gradient(model, loss, *batch, weights)
         return _meta_step.alignment_gradient(
             model,
             learner.values,
             learner.validation_values,
-            tf.constant(phi),
+            phi,
             sizes,
             slopes,
             batch,
             held_out,
         )
 
+    phi = tf.constant(phi)
     cosine, slope = value_and_gradient(phi)
     assert -1 <= float(cosine) <= 1
     exact = differences(lambda phi: float(value_and_gradient(phi)[0]), phi)
