@@ -164,13 +164,19 @@ def check_output_range(pair):
     output = numpy(identity_head(pair)(logits.astype("float32")))
     claim = pair.output_range
     assert all(value in claim for value in output.flat)
-    assert (output.min() == claim.low, output.max() == claim.high) == claim.closed
+    # The last digit of a softmax depends on the processor: it may end just below 1.
+    reached = [
+        bool(np.isclose(found, end, rtol=0, atol=1e-6))
+        for found, end in ((output.min(), claim.low), (output.max(), claim.high))
+    ]
+    assert tuple(reached) == claim.closed
     # No narrower interval holds either.
-    assert output.min() <= max(claim.low, -1e3)
-    assert output.max() >= min(claim.high, 1e3)
+    assert output.min() <= max(claim.low, -1e3) + 1e-6
+    assert output.max() >= min(claim.high, 1e3) - 1e-6
 
 
-def check_residual_gradient(pair):
+def residual_errors(pair):
+    """The gradient as a constant times the residual: constant, error and largest slope."""
     rng = np.random.default_rng(1)
     slopes, residuals = [], []
     for target, label in examples(pair):
@@ -179,15 +185,19 @@ def check_residual_gradient(pair):
         residuals.append(numpy(identity_head(pair)(logits.astype("float32"))) - target)
     slopes, residuals = np.array(slopes), np.array(residuals)
     constant = (slopes * residuals).sum() / np.square(residuals).sum()
-    error = np.abs(slopes - constant * residuals).max()
-    if pair.residual_gradient:
+    return constant, np.abs(slopes - constant * residuals).max(), np.abs(slopes).max()
+
+
+def judge_residual_gradient(measured, claimed):
+    constant, error, largest = measured
+    if claimed:
         assert constant > 0
-        assert error < 1e-5 * max(1.0, np.abs(slopes).max())
+        assert error < 1e-5 * max(1.0, largest)
     else:
         assert error > 1e-2
 
 
-def check_finite_at_worst(pair):
+def learns_at_worst(pair):
     learns = []
     for target, label in examples(pair):
         logits = CODINGS[pair.labels].wrong(target, 100.0)
@@ -195,14 +205,28 @@ def check_finite_at_worst(pair):
         # Below 1e-30 a slope is what rounding left of 0.
         moves = np.isfinite(slope).all() and np.any(np.abs(slope) > 1e-30)
         learns.append(math.isfinite(value) and moves)
-    assert all(learns) == pair.finite_at_worst
+    return all(learns)
+
+
+def judge_finite_at_worst(measured, claimed):
+    assert measured == claimed
+
+
+def check_residual_gradient(pair):
+    judge_residual_gradient(residual_errors(pair), pair.residual_gradient)
+
+
+def check_finite_at_worst(pair):
+    judge_finite_at_worst(learns_at_worst(pair), pair.finite_at_worst)
 
 
 every_yes_or_no = pytest.mark.parametrize(
-    ("claim", "check"),
+    ("claim", "measure", "judge"),
     [
-        ("residual_gradient", check_residual_gradient),
-        pytest.param("finite_at_worst", check_finite_at_worst, marks=on_tensorflow),
+        ("residual_gradient", residual_errors, judge_residual_gradient),
+        pytest.param(
+            *("finite_at_worst", learns_at_worst, judge_finite_at_worst), marks=on_tensorflow
+        ),
     ],
 )
 
@@ -214,11 +238,12 @@ def test_output_range_is_true(pair):
 
 @every_fit
 @every_yes_or_no
-def test_claim_is_true(claim, check, pair):
-    check(pair)
-    # The check can fail: it does not pass the opposite claim.
+def test_claim_is_true(claim, measure, judge, pair):
+    measured, claimed = measure(pair), getattr(pair, claim)
+    judge(measured, claimed)
+    # It can fail: it does not pass the opposite claim.
     with pytest.raises(AssertionError):
-        check(replace(pair, **{claim: not getattr(pair, claim)}))
+        judge(measured, not claimed)
 
 
 @pytest.mark.parametrize(

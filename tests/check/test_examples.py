@@ -3,6 +3,7 @@
 import contextlib
 import runpy
 import sys
+from functools import partialmethod
 from pathlib import Path
 
 import keras
@@ -31,7 +32,7 @@ def first(count, structure):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
 def test_check_is_silent_on_an_example(name, monkeypatch, tmp_path):
-    plain_fit, seen = keras.Model.fit, []
+    plain_fit, plain_compile, seen = keras.Model.fit, keras.Model.compile, []
 
     def fit(model, x, y=None, **options):
         kind = ([type(layer) for layer in model.layers], repr(model.get_compile_config()["loss"]))
@@ -54,6 +55,8 @@ def test_check_is_silent_on_an_example(name, monkeypatch, tmp_path):
     # An example saves when all of its models are trained.
     monkeypatch.setattr(keras.Model, "save", end)
     monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
+    # Most of the time would go to graphs of which each runs a few steps.
+    monkeypatch.setattr(keras.Model, "compile", partialmethod(plain_compile, run_eagerly=True))
     arguments = ARGUMENTS.get(name, DIGITS)
     monkeypatch.setattr(sys, "argv", [name, *arguments, "--out", str(tmp_path)])
     with contextlib.suppress(EveryModelSeenError):

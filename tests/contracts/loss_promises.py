@@ -122,7 +122,7 @@ def honours_the_keras_mask(case):
             case.make()(case.y_true, Masked(keep)(ops.convert_to_tensor(plain)))
         return
 
-    for loss in losses(case):
+    for i, loss in enumerate(losses(case)):
         each = values_among(loss, case, keep)
         counted = keep
         if getattr(loss, "ignore_class", None) is not None:
@@ -133,7 +133,7 @@ def honours_the_keras_mask(case):
 
         poisoned = ops.convert_to_tensor(np.where(keep[..., None], plain, np.nan))
         expected = (each * counted).sum() / counted.sum()
-        run = compiled(masked)
+        run = masked if i else compiled(masked)  # the arguments take no part in it
         for y_pred in (ops.convert_to_tensor(plain), poisoned):
             assert_same(numpy(masked(y_pred)), expected)
             assert_same(numpy(run(y_pred)), expected)
@@ -310,9 +310,9 @@ def is_the_same_compiled(case):
     for loss in losses(case):
         y_pred = case.y_pred.astype("float32")
         eager = numpy(loss(case.y_true, y_pred))
-        for xla in (False, True):
-            run = compiled(lambda p, loss=loss: loss(case.y_true, p), xla=xla)
-            assert_same(numpy(run(ops.convert_to_tensor(y_pred))), eager)
+        # A graph without XLA is that of `takes_unknown_batch_and_length`.
+        run = compiled(lambda p, loss=loss: loss(case.y_true, p), xla=True)
+        assert_same(numpy(run(ops.convert_to_tensor(y_pred))), eager)
 
 
 @promise
