@@ -100,6 +100,19 @@ def sum_over(tensor: Any, axis: int) -> Any:
     return ops.custom_gradient(product)(tensor)
 
 
+def sum_over_pixels(tensor: Any, pixels: list[int]) -> Any:
+    """Sum over the axes of pixels.
+
+    In two stages where the classes come last: rows of pixels first, each as one long vector. A few
+    classes alone do not fill the width of the machine.
+    """
+    if len(pixels) < 2 or pixels[-1] == len(tensor.shape) - 1:
+        return ops.sum(tensor, axis=pixels)
+    batch, *_, columns, classes = ops.shape(tensor)
+    rows = sum_over(ops.reshape(tensor, (batch, -1, columns * classes)), 1)
+    return ops.sum(ops.reshape(rows, (batch, columns, classes)), axis=1)
+
+
 def mean_over(tensor: Any, axis: int) -> Any:
     """Mean over `axis`, which is dropped."""
     axis %= len(tensor.shape)

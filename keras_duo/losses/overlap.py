@@ -25,7 +25,7 @@ from keras_duo._validate import (
     validated,
 )
 from keras_duo.losses._function_loss import FunctionLoss
-from keras_duo.losses._fused import sum_over
+from keras_duo.losses._fused import sum_over_pixels
 from keras_duo.losses._logits import binary_logits, categorical_logits, wide_float
 
 
@@ -280,26 +280,13 @@ def _wrong_share(
     if ignore_class is not None:
         on, off, label = (ops.where(counted, tensor, 0.0) for tensor in (on, off, label))
     pixels = [i for i in range(1, len(shape)) if i != axis]
-    hit = _pixel_sum(label * on, pixels)
+    hit = sum_over_pixels(label * on, pixels)
     added, missed = (1.0 - label) * on, label * off
-    wrong = _pixel_sum(alpha * added + beta * missed, pixels)
+    wrong = sum_over_pixels(alpha * added + beta * missed, pixels)
     whole = hit + wrong + smooth
     nothing = ops.equal(whole, 0.0)
     share = ops.where(nothing, 0.0, wrong / ops.where(nothing, 1.0, whole))
     return ops.expand_dims(share, -1) if axis is None else share
-
-
-def _pixel_sum(tensor: Any, pixels: list[int]) -> Any:
-    """Sum over the axes of pixels.
-
-    In two stages where the classes come last: rows of pixels first, each as one long vector. A few
-    classes alone do not fill the width of the machine.
-    """
-    if len(pixels) < 2 or pixels[-1] == len(tensor.shape) - 1:
-        return ops.sum(tensor, axis=pixels)
-    batch, *_, columns, classes = ops.shape(tensor)
-    rows = sum_over(ops.reshape(tensor, (batch, -1, columns * classes)), 1)
-    return ops.sum(ops.reshape(rows, (batch, columns, classes)), axis=1)
 
 
 def _probabilities(y_pred: Any, from_logits: bool | str, axis: int | None) -> tuple[Any, Any]:

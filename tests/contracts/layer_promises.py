@@ -87,13 +87,13 @@ def survives_a_file_by_value(case):
 
 @promise
 def survives_cloning_and_export(case):
-    for layer in layers(case):
+    for i, layer in enumerate(layers(case)):
         model = model_of(layer, case)
         clone = keras.models.clone_model(model)
         assert len(clone.trainable_variables) == len(model.trainable_variables)
         clone.set_weights(model.get_weights())
         assert_same(numpy(clone(inputs(case))), numpy(model(inputs(case))), atol=case.atol)
-        if BACKEND != "tensorflow":
+        if BACKEND != "tensorflow" or i:
             continue
         import tensorflow as tf
 

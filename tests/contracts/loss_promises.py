@@ -325,10 +325,10 @@ def takes_unknown_batch_and_length(case):
         shape = [None, None, *array.shape[2:]]
         return tf.TensorSpec(shape, "float32" if array.dtype == "float64" else array.dtype)
 
-    for loss in losses(case):
+    for i, loss in enumerate(losses(case)):
         signature = [unknown(case.y_true), unknown(case.y_pred)]
         run = tf.function(loss, input_signature=signature, autograph=False)
-        for batch in (1, 3):
+        for batch in (3,) if i else (1, 3):
             y_true = case.y_true[:batch]
             y_true = y_true.astype("float32") if y_true.dtype == "float64" else y_true
             y_pred = case.y_pred[:batch].astype("float32")
