@@ -68,7 +68,8 @@ def fused(function: Callable[..., Any], predictions: tuple[int, ...]) -> Callabl
         leading = [i for i in floats if i in predictions]
         others = [i for i in floats if i not in predictions]
         value, found = run(leading)
-        value = differentiable(leading, value, lambda: found)
+        if leading:
+            value = differentiable(leading, value, lambda: found)
         if others:
             # A tape asks for these slopes only if it watches one of the tensors.
             nothing = tf.zeros((), value.dtype)

@@ -117,6 +117,11 @@ def test_labels_and_weights_have_gradients():
             assert_same(got, want)
 
 
+def test_integer_outputs_have_a_value():
+    run = tf.function(duo.LSGAN(), autograph=False)
+    assert_same(run(tf.constant([[1], [0]]), tf.constant([[3], [1]])), 1.25)
+
+
 def test_a_scaled_loss_keeps_slopes_that_half_precision_cannot_hold():
     y_true, y_pred = tf.zeros((4096, 1)), tf.zeros((4096, 1), "float16")
 
