@@ -128,8 +128,8 @@ class MetaLearner:
         return absolute_error(y_true, y_pred, self.task, self.from_logits, self.axis)
 
     @property
-    def validation_coefficients(self) -> tuple[float, ...] | None:
-        """Those by which the loss is nearly V and trains well; None where the form holds no V."""
+    def robust_coefficients(self) -> tuple[float, ...] | None:
+        """Those of a fixed loss near V, judged beside the learned one; None where there is none."""
         if self.form != "mixture" or self.task == "regression" or self.validation_loss is not None:
             return None
         return _MOSTLY_ABSOLUTE
