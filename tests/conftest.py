@@ -1,5 +1,6 @@
 """Settings that hold for every test."""
 
+import gc
 import os
 
 # TensorFlow reports its build on standard error in every process that imports it.
@@ -14,6 +15,10 @@ import numpy as np
 import pytest
 
 from keras_duo import check
+
+# What thousands of traced graphs leave behind is looked through again and again: a test late in a
+# run took five times what it takes alone.
+gc.set_threshold(100_000, 50, 100)
 
 # Compilation makes the first example slow. In CI the examples are the same in every run.
 hypothesis.settings.register_profile("local", deadline=None, max_examples=50)
