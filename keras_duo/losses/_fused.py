@@ -54,11 +54,12 @@ def fused(function: Callable[..., Any], predictions: tuple[int, ...]) -> Callabl
             def differentiated(*watched: Any) -> tuple[Any, Callable]:
                 def gradient(upstream: Any) -> list[Any]:
                     # TensorFlow sees by itself that a factor is 1 only where it knows all shapes.
-                    last = tf.get_static_value(upstream) == 1
-                    found = [s if last or s is None else upstream * s for s in slopes()]
+                    is_one = tf.get_static_value(upstream) == 1
                     return [
-                        slope if slope is None else ops.cast(slope, tensor.dtype)
-                        for slope, tensor in zip(found, watched, strict=True)
+                        None
+                        if slope is None
+                        else ops.cast(slope if is_one else upstream * slope, tensor.dtype)
+                        for slope, tensor in zip(slopes(), watched, strict=True)
                     ]
 
                 return tf.identity(value), gradient

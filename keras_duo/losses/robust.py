@@ -247,8 +247,8 @@ def _asymmetric_focal(gamma_positive: float, gamma_negative: float, shift: float
             counted = q > 0
             q = ops.where(counted, q, 0.5)
             rest = ops.where(q < 0.5, 1.0 - q, off + shift)
-            entropy, log_q = _minus_log(rest, q), None
-        fade_q = power(q, ops.log(q) if log_q is None else log_q, gamma_negative)
+            entropy, log_q = _minus_log(rest, q), ops.log(q)
+        fade_q = power(q, log_q, gamma_negative)
         positive, negative = fade * on_entropy, ops.where(counted, fade_q * entropy, 0.0)
 
         def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
@@ -274,6 +274,7 @@ def _minus_log(rest: Any, q: Any) -> Any:
     What 1 - q has lost to rounding is a factor q / (1 - rest) of its logarithm (Kahan).
     """
     lost = 1.0 - rest
-    exact = ops.logical_or(q >= 0.5, ops.equal(lost, 0.0))
+    all_lost = ops.equal(lost, 0.0)
+    exact = ops.logical_or(q >= 0.5, all_lost)
     factor = ops.where(exact, 1.0, q / ops.where(exact, 1.0, lost))
-    return ops.where(ops.equal(lost, 0.0), q, -ops.log(rest) * factor)
+    return ops.where(all_lost, q, -ops.log(rest) * factor)
