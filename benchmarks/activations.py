@@ -82,7 +82,7 @@ def step(layer, x, jit_compile):
     def run(x, upstream):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            value = layer(x)
+            value = layer(x, training=True)
         # All of it is an output, or the graph is pruned to what is.
         return value, tape.gradient(value, [x, *variables], output_gradients=upstream)
 

@@ -12,7 +12,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # Each layer may import those before it, and none of its siblings.
 LAYERS = (
-    {"_version", "_register", "_validate", "_serialize", "_labels", "_gradients"},
+    {"_version", "_register", "_validate", "_serialize", "_labels", "_gradients", "_clusters"},
     {"weightings"},
     {"activations", "losses"},
     {"layers", "metrics", "models"},
@@ -24,6 +24,7 @@ OPTIONAL = {
     "matplotlib": {"plots"},
     "PIL": {"models"},
     "tensorflow": {
+        "_clusters",
         "_gradients",
         "activations",
         "check",

@@ -29,7 +29,7 @@ def channel_sum(x: Any, parameter: Any) -> Any:
         return tf.raw_ops.BiasAddGrad(out_backprop=tf.reshape(x, (-1, parameter.shape[0])))
     missing = len(x.shape) - len(parameter.shape)
     axes = [i for i in range(len(x.shape)) if i < missing or parameter.shape[i - missing] == 1]
-    return ops.reshape(ops.sum(x, axis=axes), parameter.shape)
+    return ops.reshape(ops.sum(x, axis=axes), parameter.shape) if axes else x
 
 
 def _on_last_axis_of_tensorflow(x: Any, parameter: Any) -> bool:

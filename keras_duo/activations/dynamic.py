@@ -129,11 +129,12 @@ class DynamicReLU(ParametricActivation):
     def call(self, inputs: Any, mask: Any = None) -> Any:
         """The largest of the pieces."""
         context = pooled(inputs, self.axis, self.context, mask)
-        hidden = ops.relu(ops.matmul(context, self.hidden_kernel) + self.hidden_bias)
+        # `ops.add` and not `+`: it knows a bias, whose gradient TensorFlow sums faster.
+        hidden = ops.relu(ops.add(ops.matmul(context, self.hidden_kernel), self.hidden_bias))
         # 2 * sigmoid(z) - 1 = tanh(z / 2), halved where it is smallest.
         hidden = 0.5 * hidden
         residuals = [
-            spread(ops.tanh(ops.matmul(hidden, kernel) + 0.5 * bias), inputs, self.axis)
+            spread(ops.tanh(ops.add(ops.matmul(hidden, kernel), 0.5 * bias)), inputs, self.axis)
             for kernel, bias in zip(
                 matrices(self.coefficient_kernel), matrices(self.coefficient_bias), strict=True
             )

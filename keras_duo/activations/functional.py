@@ -76,7 +76,12 @@ def meta_acon(
         >>> [round(float(v), 4) for v in y[0]]  # beta = 1/2
         [0.6225, -0.5379]
     """
-    x, p1, p2, dtype = _in_float32(x, p1=p1, p2=p2)
+    return acon(x, p1, p2, beta_of(x, reduce_kernel, expand_kernel, axis, mask))
+
+
+def beta_of(x: Any, reduce_kernel: Any, expand_kernel: Any, axis: int, mask: Any) -> Any:
+    """The beta of `meta_acon`."""
+    x, _ = _in_float32(x)
     reduce_kernel, expand_kernel = (
         ops.cast(reduce_kernel, x.dtype),
         ops.cast(expand_kernel, x.dtype),
@@ -84,8 +89,7 @@ def meta_acon(
     rank = len(x.shape)
     others = [i for i in range(1, rank) if i != axis % rank]
     context = ops.matmul(ops.matmul(_mean(x, others, mask), reduce_kernel), expand_kernel)
-    beta = ops.expand_dims(ops.sigmoid(context), others) if others else ops.sigmoid(context)
-    return ops.cast(acon(x, p1, p2, beta), dtype)
+    return ops.expand_dims(ops.sigmoid(context), others) if others else ops.sigmoid(context)
 
 
 def snake(x: Any, frequency: Any = 1.0) -> Any:
@@ -123,34 +127,43 @@ def rational(x: Any, numerator: Any, denominator: Any) -> Any:
     x, numerator, denominator, dtype = _in_float32(
         x, leading=1, numerator=numerator, denominator=denominator
     )
-    if keras.backend.backend() != "tensorflow":
-        return ops.cast(_rational(x, numerator, denominator)[0], dtype)
-    # Without XLA, value and gradient take three quarters of the time of automatic differentiation.
-    return ops.cast(ops.custom_gradient(_rational)(x, numerator, denominator), dtype)
+    coefficients = (*ops.unstack(numerator), *ops.unstack(denominator))
+    return ops.cast(quotient(numerator.shape[0])(x, *coefficients), dtype)
 
 
-def _rational(x: Any, numerator: Any, denominator: Any) -> tuple[Any, Callable]:
-    """The value, and the gradient for each argument given the one of the value."""
-    a = [numerator[i] for i in range(numerator.shape[0])]
-    b = [denominator[i] for i in range(denominator.shape[0])]
-    # Not 0 where all b are 0: the slope of |R| is 0 there, and they would stay at 0.
-    inner = x * _polynomial(x, b) + 1e-30
-    bottom = 1 + ops.abs(inner)
-    value = _polynomial(x, a) / bottom
+def quotient(count: int) -> Callable:
+    """`rational` of x, `count` coefficients of the numerator, and those of the denominator.
 
-    def gradient(upstream: Any) -> tuple[Any, Any, Any]:
-        upper = upstream / bottom
-        lower = -value * ops.sign(inner)
-        slope = _polynomial(x, [i * c for i, c in enumerate(a)][1:])
-        inner_slope = _polynomial(x, [k * c for k, c in enumerate(b, 1)])
-        powers = _powers(x, upper, len(a)), _powers(x, upper * lower * x, len(b))
-        return (
-            upper * (slope + lower * inner_slope),
-            ops.stack([channel_sum(power, c) for power, c in zip(powers[0], a, strict=True)]),
-            ops.stack([channel_sum(power, c) for power, c in zip(powers[1], b, strict=True)]),
-        )
+    They have no common axis, because it would cost a copy of each of them to take them apart again.
+    """
 
-    return value, gradient
+    def value_and_gradient(x: Any, *coefficients: Any) -> tuple[Any, Callable]:
+        a, b = coefficients[:count], coefficients[count:]
+        # Not 0 where all b are 0: the slope of |R| is 0 there, and they would stay at 0.
+        inner = x * _polynomial(x, b) + 1e-30
+        bottom = 1 + ops.abs(inner)
+        value = _polynomial(x, a) / bottom
+
+        def gradient(upstream: Any) -> tuple:
+            upper = upstream / bottom
+            lower = -value * ops.sign(inner)
+            slope = _polynomial(x, [i * c for i, c in enumerate(a)][1:])
+            inner_slope = _polynomial(x, [k * c for k, c in enumerate(b, 1)])
+            powers = _powers(x, upper, len(a)) + _powers(x, upper * lower * x, len(b))
+            sums = [channel_sum(power, c) for power, c in zip(powers, coefficients, strict=True)]
+            return (upper * (slope + lower * inner_slope), *sums)
+
+        return value, gradient
+
+    def call(x: Any, *coefficients: Any) -> Any:
+        x = _as_float(x)
+        wide = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+        if keras.backend.backend() != "tensorflow":
+            return ops.cast(value_and_gradient(wide, *coefficients)[0], x.dtype)
+        # Op by op, value and gradient take three quarters of the time of automatic differentiation.
+        return ops.cast(ops.custom_gradient(value_and_gradient)(wide, *coefficients), x.dtype)
+
+    return call
 
 
 def _polynomial(x: Any, coefficients: Sequence) -> Any:

@@ -7,6 +7,7 @@ import keras
 
 from keras_duo._register import register
 from keras_duo._serialize import activation_from_config, resolve_activation
+from keras_duo.activations._fused import fused
 from keras_duo.activations._parametric import ParametricActivation
 from keras_duo.activations.functional import learnable_activation
 
@@ -81,10 +82,17 @@ class LearnableActivation(ParametricActivation):
         if isinstance(self.activation, keras.layers.Layer) and not self.activation.built:
             self.activation.build(input_shape)
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """A * f(inputs) + b."""
-        scale, shift = self.parameters_for(inputs)
-        return learnable_activation(inputs, scale, shift, self.activation)
+        function = self.activation
+        if not getattr(function, "__module__", "").startswith("keras."):
+            # It may hold variables, or draw at random: it stays outside of what is fused.
+            inputs, function = function(inputs), keras.activations.linear
+
+        def scaled_and_shifted(x: Any, scale: Any, shift: Any) -> Any:
+            return learnable_activation(x, scale, shift, function)
+
+        return fused(scaled_and_shifted, training)(inputs, *self.parameters_for(inputs))
 
     def get_config(self) -> dict[str, Any]:
         """Every argument of the constructor."""

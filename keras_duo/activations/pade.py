@@ -8,8 +8,10 @@ import numpy as np
 
 from keras_duo._register import register
 from keras_duo._validate import Rule
+from keras_duo.activations._context import matrices
+from keras_duo.activations._fused import fused
 from keras_duo.activations._parametric import ParametricActivation
-from keras_duo.activations.functional import rational
+from keras_duo.activations.functional import quotient
 
 
 @dataclass(frozen=True)
@@ -150,9 +152,10 @@ class Rational(ParametricActivation):
             coefficients if self.axis is None else coefficients[:, None]
         )
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The quotient of the polynomials."""
-        return rational(inputs, *self.parameters_for(inputs))
+        numerator, denominator = map(matrices, self.parameters_for(inputs))
+        return fused(quotient(len(numerator)), training)(inputs, *numerator, *denominator)
 
     def get_config(self) -> dict[str, Any]:
         """Every argument of the constructor."""

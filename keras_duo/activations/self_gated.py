@@ -4,8 +4,9 @@ from typing import Any
 
 from keras_duo._register import register
 from keras_duo._validate import channel_count, integer
+from keras_duo.activations._fused import fused
 from keras_duo.activations._parametric import ParametricActivation
-from keras_duo.activations.functional import acon, meta_acon, swish
+from keras_duo.activations.functional import acon, beta_of, swish
 
 
 @register
@@ -54,9 +55,9 @@ class Swish(ParametricActivation):
         super().__init__(axis, **kwargs)
         self.add_parameter("beta", beta_initializer, beta_regularizer, beta_constraint)
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Inputs * sigmoid(beta * inputs)."""
-        return swish(inputs, *self.parameters_for(inputs))
+        return fused(swish, training)(inputs, *self.parameters_for(inputs))
 
 
 @register
@@ -119,9 +120,9 @@ class Acon(ParametricActivation):
         self.add_parameter("p2", p2_initializer, p2_regularizer, p2_constraint)
         self.add_parameter("beta", beta_initializer, beta_regularizer, beta_constraint)
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """A smooth maximum of p1 * inputs and p2 * inputs."""
-        return acon(inputs, *self.parameters_for(inputs))
+        return fused(acon, training)(inputs, *self.parameters_for(inputs))
 
 
 @register
@@ -214,12 +215,10 @@ class MetaAcon(ParametricActivation):
         self.create("reduce_kernel", (channels, hidden))
         self.create("expand_kernel", (hidden, channels))
 
-    def call(self, inputs: Any, mask: Any = None) -> Any:
+    def call(self, inputs: Any, mask: Any = None, training: bool | None = None) -> Any:
         """A smooth maximum of p1 * inputs and p2 * inputs, as sharp as the mean input says."""
-        p1, p2 = self.parameters_for(inputs)
-        return meta_acon(
-            inputs, p1, p2, self.reduce_kernel, self.expand_kernel, axis=self.axis, mask=mask
-        )
+        beta = beta_of(inputs, self.reduce_kernel, self.expand_kernel, self.axis, mask)
+        return fused(acon, training)(inputs, *self.parameters_for(inputs), beta)
 
     def get_config(self) -> dict[str, Any]:
         """Every argument of the constructor."""

@@ -1,17 +1,15 @@
 """The fast path: a loss and its gradient as one XLA cluster of a TensorFlow graph.
 
-Keras leaves a training step to TensorFlow's own kernels where there are CPUs only, and a loss is
-then a dozen passes over memory. As a cluster it is two or three. TensorFlow compiles a cluster for
-a shape that comes back and interprets it for one that does not, so that a last, smaller batch or
-sequences of many lengths cost no compilation each. Eager calls and other backends take the same
-operations one by one; JAX compiles the whole step anyway.
+Op by op, a loss is a dozen passes over memory. As a cluster it is two or three. Eager calls and
+other backends take the same operations one by one; JAX compiles the whole step anyway.
 """
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-from keras import backend, ops
+from keras import ops
+
+from keras_duo._clusters import cluster, has_cpus_only, in_graph
 
 
 def fused(function: Callable[..., Any], predictions: tuple[int, ...]) -> Callable[..., Any]:
@@ -21,7 +19,7 @@ def fused(function: Callable[..., Any], predictions: tuple[int, ...]) -> Callabl
     of its outputs, whoever asks for them. That by labels and weights is a cluster of its own, and
     there is none where nobody watches them.
     """
-    if not _in_graph():
+    if not in_graph():
         return function
     import tensorflow as tf
 
@@ -34,9 +32,6 @@ def fused(function: Callable[..., Any], predictions: tuple[int, ...]) -> Callabl
         def run(by: list[int]) -> tuple[Any, list[Any]]:
             """The value, and its slopes by the tensors in these places."""
 
-            # TensorFlow rewrites the arithmetic of a graph before it clusters it, and what it has
-            # rewritten is in no scope any more: the cluster would fall apart. It leaves this alone.
-            @tf.function(autograph=False, experimental_attributes={"_noinline": True})
             def value_and_slopes(*present: Any) -> tuple[Any, list[Any]]:
                 arguments: list[Any] = [None] * len(tensors)
                 for i, tensor in zip(given, present, strict=True):
@@ -46,8 +41,7 @@ def fused(function: Callable[..., Any], predictions: tuple[int, ...]) -> Callabl
                     value = function(*arguments)
                 return value, tape.gradient(value, [arguments[i] for i in by])
 
-            with tf.xla.experimental.jit_scope():
-                return value_and_slopes(*(_wide(tensors[i]) for i in given))
+            return cluster(value_and_slopes)(*(_wide(tensors[i]) for i in given))
 
         def differentiable(by: list[int], value: Any, slopes: Callable[[], list[Any]]) -> Any:
             @tf.custom_gradient
@@ -87,7 +81,7 @@ def sum_over(tensor: Any, axis: int) -> Any:
     width of the machine.
     """
     from_end = axis - len(tensor.shape)
-    if from_end not in (-1, -2) or not (_in_graph() and has_cpus_only()):
+    if from_end not in (-1, -2) or not (in_graph() and has_cpus_only()):
         return ops.sum(tensor, axis=axis, keepdims=True)
 
     def product(tensor: Any) -> tuple[Any, Callable]:
@@ -115,6 +109,23 @@ def sum_over_pixels(tensor: Any, pixels: list[int]) -> Any:
     return ops.sum(ops.reshape(rows, (batch, columns, classes)), axis=1)
 
 
+def condensed(values: Any) -> Any:
+    """Fewer values with the same mean: of each 256 that follow one another, and of the rest.
+
+    XLA on a CPU adds the values of a large batch one after the other, where they are computed.
+    """
+    if not (in_graph() and has_cpus_only()):
+        return values
+    values = ops.reshape(values, (-1,))
+    count, width = ops.shape(values)[0], 256
+    rest = count % width
+    rows = ops.reshape(values[: count - rest], (-1, width))
+    sums = ops.matmul(rows, ops.ones((width, 1), values.dtype))[:, 0]
+    sums = ops.append(sums, ops.sum(values[count - rest :]))
+    lengths = (ops.cast(length, values.dtype) for length in (ops.shape(sums)[0], count))
+    return sums * ops.divide_no_nan(*lengths)
+
+
 def mean_over(tensor: Any, axis: int) -> Any:
     """Mean over `axis`, which is dropped."""
     axis %= len(tensor.shape)
@@ -130,19 +141,3 @@ def _wide(tensor: Any) -> Any:
         if tensor.dtype.is_floating and tensor.dtype.size < 4
         else tensor
     )
-
-
-def _in_graph() -> bool:
-    if backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return not tf.executing_eagerly()
-
-
-@cache
-def has_cpus_only() -> bool:
-    """Whether TensorFlow sees no accelerator, where a float32 product may be TF32 or bfloat16."""
-    import tensorflow as tf
-
-    return {device.device_type for device in tf.config.list_logical_devices()} == {"CPU"}

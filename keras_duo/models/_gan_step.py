@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_duo.losses._fused import has_cpus_only
+from keras_duo._clusters import has_cpus_only
 from keras_duo.losses._logits import wide_float
 from keras_duo.losses.penalties import r1_penalty, slope_penalty
 
