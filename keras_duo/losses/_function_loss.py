@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from keras_duo._validate import checked, parameters_of
-from keras_duo.losses._fused import fused
+from keras_duo.losses._fused import condensed, fused
 
 
 class FunctionLoss(keras.losses.Loss):
@@ -63,6 +63,8 @@ class FunctionLoss(keras.losses.Loss):
                 if tensor is not None:
                     setattr(y_pred, name, tensor)
             values, weights = self.weighted(y_true, y_pred, sample_weight)
+            if self.reduction in ("sum_over_batch_size", "mean"):
+                values, weights = condensed(values if weights is None else values * weights), None
             return _given(self.reduction, self._compute_dtype)(values, values, weights)
 
         with keras.name_scope(self.name):

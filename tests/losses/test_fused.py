@@ -156,3 +156,21 @@ def test_a_model_trains_alike(run_eagerly, jit_compile):
         weights.append(model.get_weights())
     for got, want in zip(*weights, strict=True):
         assert_same(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_of_any_size_has_the_mean_of_its_values():
+    """Values are added in rows of 256, and what is left over by itself."""
+    run = tf.function(with_slope(duo.LSGAN()), [tf.TensorSpec((None, 1))] * 2, autograph=False)
+    weighted = tf.function(duo.LSGAN(), [tf.TensorSpec((None, 1))] * 2 + [tf.TensorSpec((None,))])
+    random = np.random.default_rng(0)
+    for size in (0, 1, 255, 256, 300, 1025):
+        y_true = random.integers(0, 2, (size, 1)).astype("float32")
+        y_pred, weights = random.normal(size=(2, size)).astype("float32")
+        distance = y_pred[:, None] - y_true
+        value, slope = run(y_true, y_pred[:, None])
+        np.testing.assert_allclose(value, 0.5 * np.mean(distance**2) if size else 0.0, rtol=1e-5)
+        np.testing.assert_allclose(slope, distance / max(size, 1), rtol=1e-5)
+        expected = 0.5 * np.mean(weights * distance[:, 0] ** 2) if size else 0.0
+        np.testing.assert_allclose(
+            weighted(y_true, y_pred[:, None], weights), expected, rtol=1e-4, atol=1e-6
+        )
