@@ -131,8 +131,8 @@ def rational(x: Any, numerator: Any, denominator: Any) -> Any:
     return ops.cast(quotient(numerator.shape[0])(x, *coefficients), dtype)
 
 
-def quotient(count: int) -> Callable:
-    """`rational` of x, `count` coefficients of the numerator, and those of the denominator.
+def quotient(count: int, unit: float = 1.0) -> Callable:
+    """`rational` of x / unit, `count` coefficients of the numerator, and those of the denominator.
 
     They have no common axis, because it would cost a copy of each of them to take them apart again.
     """
@@ -157,7 +157,7 @@ def quotient(count: int) -> Callable:
 
     def call(x: Any, *coefficients: Any) -> Any:
         x = _as_float(x)
-        wide = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+        wide = ops.cast(x, keras.backend.result_type(x.dtype, "float32")) / unit
         if keras.backend.backend() != "tensorflow":
             return ops.cast(value_and_gradient(wide, *coefficients)[0], x.dtype)
         # Op by op, value and gradient take three quarters of the time of automatic differentiation.

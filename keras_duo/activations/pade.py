@@ -69,17 +69,20 @@ _APPROXIMATES = Rule(f"be one of {', '.join(FITS)}", _name_of_a_fit)
 
 @register
 class Rational(ParametricActivation):
-    """(a0 + a1 x + ... + a5 x^5) / (1 + |b1 x + ... + b4 x^4|), with all ten coefficients learned.
+    """(a0 + a1 u + ... + a5 u^5) / (1 + |b1 u + ... + b4 u^4|), u = x / 5, with a and b learned.
 
     The denominator is 1 or more whatever is learned, so there is no pole. It starts near the
     function that `approximates` names; for -5 <= x <= 5 the distance is at most
 
         relu 0.0213, leaky_relu 0.0171, gelu 0.00241, silu 2.56e-5, tanh 4.3e-5, identity 0.
 
-    Outside it continues as a line of slope a5 / b4, the same on both sides. No quotient of this
+    Outside it continues as a line of slope a5 / (5 b4), the same on both sides. No quotient of this
     degree can do better: for relu, gelu and silu the slope is 1/2 left and right. Normalize inputs
     that go far beyond 5. Computed in float32 under half-precision policies, and finite there for
     |x| up to 6e4.
+
+    Powers of u and not of x, because the step of Adam that is right for a0 would move the numerator
+    at x = 5 by 3,125 times as much through a5, and training would break out again and again.
 
     Args:
         approximates: "relu", "leaky_relu" (slope 0.2), "gelu" (the exact one), "silu", "tanh" or
@@ -148,6 +151,8 @@ class Rational(ParametricActivation):
         if given is not None:
             return given
         coefficients = np.array(getattr(FITS[self.approximates], name))
+        powers = np.arange(len(coefficients)) + (name == "denominator")
+        coefficients = coefficients * BOUND**powers
         return keras.initializers.Constant(
             coefficients if self.axis is None else coefficients[:, None]
         )
@@ -155,7 +160,8 @@ class Rational(ParametricActivation):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The quotient of the polynomials."""
         numerator, denominator = map(matrices, self.parameters_for(inputs))
-        return fused(quotient(len(numerator)), training)(inputs, *numerator, *denominator)
+        function = quotient(len(numerator), unit=BOUND)
+        return fused(function, training)(inputs, *numerator, *denominator)
 
     def get_config(self) -> dict[str, Any]:
         """Every argument of the constructor."""

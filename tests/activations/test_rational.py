@@ -15,7 +15,7 @@ from scipy import special
 import keras_duo as duo
 from keras_duo.activations.pade import BOUND, FITS
 from tests.activations.oracle import DTYPE, assert_close
-from tests.backend import gradients, numpy
+from tests.backend import gradients, numpy, weight_gradients
 
 NAMED = {name: getattr(keras.activations, name, None) for name in FITS} | {
     "identity": keras.activations.linear
@@ -83,7 +83,8 @@ class TestFits:
     def test_every_coefficient_learns_from_the_start(self, name):
         layer = duo.Rational(name)
         x = ops.convert_to_tensor(np.linspace(0.5, 3, 20, dtype="float32"))
-        _, top, bottom = gradients(duo.rational, x, layer.numerator.value, layer.denominator.value)
+        weights = layer.numerator.value, layer.denominator.value
+        _, top, bottom = gradients(duo.rational, x / BOUND, *weights)
         assert (top != 0).all()
         assert (bottom != 0).all()
 
@@ -128,11 +129,9 @@ def test_a_denominator_of_zeros_is_left_in_training():
 def test_it_neither_overflows_nor_loses_its_gradient_far_out(dtype):
     layer = duo.Rational("relu")
     x = ops.cast(np.array([-6e4, -1e4, 1e4, 6e4]), dtype)
-    arguments = x, layer.numerator.value, layer.denominator.value
-    np.testing.assert_allclose(numpy(duo.rational(*arguments)), 0.5 * numpy(x), rtol=1e-2)
-    slopes = gradients(duo.rational, *arguments)
-    np.testing.assert_allclose(slopes[0], 0.5, rtol=1e-2)
-    assert all(np.isfinite(slope).all() for slope in slopes)
+    np.testing.assert_allclose(numpy(layer(x)), 0.5 * numpy(x), rtol=1e-2)
+    np.testing.assert_allclose(gradients(layer, x)[0], 0.5, rtol=1e-2)
+    assert all(np.isfinite(slope).all() for slope in weight_gradients(layer, x, 1.0))
 
 
 def test_each_channel_has_its_own():
@@ -146,13 +145,24 @@ def test_each_channel_has_its_own():
         together = np.moveaxis(numpy(layer(x)), axis, -1)
         for channel in range(3):
             x_c = np.moveaxis(x, axis, -1)[..., channel]
-            alone = duo.rational(x_c, numerator[:, channel], denominator[:, channel])
+            alone = duo.rational(x_c / BOUND, numerator[:, channel], denominator[:, channel])
             np.testing.assert_allclose(together[..., channel], numpy(alone), rtol=1e-5, atol=1e-6)
 
 
 def test_it_can_start_from_given_coefficients():
-    numerator = keras.initializers.Constant(np.array([0.0, 0.0, 1.0, 0.0, 0.0, 0.0]))
+    # 25 (x / 5)^2
+    numerator = keras.initializers.Constant(np.array([0.0, 0.0, 25.0, 0.0, 0.0, 0.0]))
     layer = duo.Rational(numerator_initializer=numerator, denominator_initializer="zeros")
     np.testing.assert_allclose(numpy(layer(np.array([3.0], "float32"))), [9.0], rtol=1e-6)
     again = duo.Rational.from_config(layer.get_config())
     np.testing.assert_allclose(numpy(again(np.array([3.0], "float32"))), [9.0], rtol=1e-6)
+
+
+def test_a_step_of_adam_moves_it_by_about_as_much_everywhere():
+    """In powers of x it would move thousands of times as far at 5 as at 0, and training breaks."""
+    layer = duo.Rational(axis=-1)
+    x = ops.convert_to_tensor(np.linspace(-BOUND, BOUND, 200, dtype="float32")[:, None])
+    before = numpy(layer(x))
+    for weight in (layer.numerator, layer.denominator):
+        weight.assign(weight + 1e-3)
+    assert 1e-5 < np.abs(numpy(layer(x)) - before).max() < 5e-3
