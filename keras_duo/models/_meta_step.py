@@ -14,6 +14,9 @@ from keras import ops
 
 from keras_duo.losses._learned_forms import bounds
 
+# A share of a mixture that goes out of it once phi has settled.
+NEGLIGIBLE = 0.02
+
 # Takes coefficients, labels and outputs; gives one value an example.
 Loss = Callable[[Any, Any, Any], Any]
 
@@ -40,7 +43,10 @@ def train(meta: Any, x: Any, y: Any) -> tuple[Any, Any, Any]:
     total, slopes, state, y_pred = loss_and_gradient(
         model, lambda y_true, y_pred: learner.values(phi, y_true, y_pred), x, y, weights
     )
-    due = ops.logical_and(count > meta.warmup, (count - meta.warmup) % learner.interval == 0)
+    moves = count - meta.warmup
+    due = ops.logical_and(moves > 0, moves % learner.interval == 0)
+    if learner.settle is not None:
+        due = ops.logical_and(due, moves <= learner.settle)
     seen, slope = tf.cond(
         due,
         lambda: _slope(meta, phi, slopes, x, y, count),
@@ -49,7 +55,7 @@ def train(meta: Any, x: Any, y: Any) -> tuple[Any, Any, Any]:
     message = "The loss or its gradient is not a finite number: see the data and the learning rate."
     checks = [tf.debugging.assert_all_finite(t, message) for t in (total, slope, *slopes)]
     with tf.control_dependencies(checks):
-        meta.coefficients.assign(feasible(learner.form, phi - learner.learning_rate * slope))
+        meta.coefficients.assign(_moved(learner, phi, slope, moves))
         for variable, value in zip(model.non_trainable_variables, state, strict=True):
             variable.assign(value)
         meta.optimizer.apply_gradients(zip(slopes, model.trainable_variables, strict=True))
@@ -169,6 +175,20 @@ def alignment_gradient(
             model, lambda y_true, y_pred: loss(phi, y_true, y_pred), x, y, weights
         )
     return cosine, -outer.gradient(again, phi, output_gradients=direction)
+
+
+def _moved(learner: Any, phi: Any, slope: Any, moves: Any) -> Any:
+    """The next phi: its steps shorten in the second half, and after the last one it stays."""
+    if learner.settle is None:
+        return feasible(learner.form, phi - learner.learning_rate * slope)
+    left = 1.0 - ops.cast(moves, phi.dtype) / learner.settle
+    rate = learner.learning_rate * ops.clip(2.0 * left, 0.0, 1.0)
+    moved = feasible(learner.form, phi - rate * slope)
+    if learner.form != "mixture":
+        return moved
+    # Of a term that does not help, the last steps leave something that would train on and on.
+    large = ops.where(moved < NEGLIGIBLE, 0.0, moved)
+    return ops.where(left > 0, moved, large / ops.sum(large))
 
 
 def _slope(meta: Any, phi: Any, slopes: list, x: Any, y: Any, count: Any) -> tuple[Any, Any]:

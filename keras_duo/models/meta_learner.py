@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_duo._serialize import loss_from_config, loss_to_config, reduced_by
-from keras_duo._validate import choice, flag, integer, number
+from keras_duo._validate import choice, flag, integer, number, optional
 from keras_duo.losses import LearnedLoss
 from keras_duo.losses._learned_forms import (
     POWERS,
@@ -52,6 +52,10 @@ class MetaLearner:
         method: "alignment" or "lookahead".
         learning_rate: Step size of phi, > 0.
         interval: Steps of the model for each one of phi.
+        settle: Steps of a model, after its warm-up, in which phi moves. In the second half of them
+            its steps shorten to 0; then terms of a mixture below 1/50 go out, and phi stays as it
+            is: a model that has learned some wrong labels by heart teaches to learn more. None: phi
+            moves for ever.
         first_order: Whether a lookahead leaves out second derivatives by the weights.
 
     Raises:
@@ -78,6 +82,7 @@ class MetaLearner:
         method: str = "alignment",
         learning_rate: float = 0.1,
         interval: int = 2,
+        settle: int | None = 750,
         first_order: bool = False,
     ) -> None:
         # The rules of these arguments are those of the loss.
@@ -101,6 +106,7 @@ class MetaLearner:
         self.method = choice(*METHODS)("method", method)
         self.learning_rate = number(above=0)("learning_rate", learning_rate)
         self.interval = integer(at_least=1)("interval", interval)
+        self.settle = optional(integer(at_least=1))("settle", settle)
         self.first_order = flag()("first_order", first_order)
         self.history: list[dict[str, Any]] = []
 

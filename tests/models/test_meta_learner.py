@@ -323,6 +323,26 @@ def test_validation_on_nearly_the_training_examples_gives_a_sane_loss():
     assert values[0] > values[1] > values[2] >= 0
 
 
+@pytest.mark.parametrize("form", ["mixture", "taylor"])
+def test_the_loss_settles_and_the_model_trains_on(form):
+    keras.utils.set_random_seed(0)
+    learner = duo.MetaLearner(form, interval=1, learning_rate=1.0, settle=6)
+    meta = duo.MetaModel(make_model(), learner, HELD_OUT, warmup=2, batch_size=16)
+    meta.compile("adam")
+    path = []
+    for _ in range(12):
+        before = numpy(meta.model.trainable_variables[0].value)
+        meta.train_on_batch(*TRAIN)
+        assert (numpy(meta.model.trainable_variables[0].value) != before).any()
+        path.append(numpy(meta.coefficients))
+    assert (path[6] != path[5]).any()
+    for settled in path[7:]:  # after two steps of warm-up, and six
+        np.testing.assert_array_equal(settled, path[7])
+    if form == "mixture":
+        assert all(share == 0 or share >= 0.02 for share in path[7])
+        np.testing.assert_allclose(path[7].sum(), 1.0, rtol=1e-5)
+
+
 def test_the_online_form_trains_saves_and_goes_on(tmp_path):
     keras.utils.set_random_seed(0)
     validation = keras.losses.MeanAbsoluteError()
@@ -379,6 +399,7 @@ def test_the_model_trains_as_keras_would_while_the_loss_stands_still():
         {"method": "evolution"},
         {"learning_rate": 0.0},
         {"interval": 0},
+        {"settle": 0},
         {"first_order": "yes"},
     ],
 )
