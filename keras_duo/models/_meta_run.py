@@ -84,7 +84,7 @@ def run(
         part = plan[at.model]
         steps = settings.steps_of(part)
         if part == "validation" and not at.step:
-            at.coefficients = list(learner.robust_coefficients)
+            at.coefficients = list(learner.robust_coefficients[at.model - len(plan)])
         meta = _started(learner, make_model, held_out, settings, optimizer, at, part)
         if saved is not None:
             _restore(meta, saved[1])
@@ -173,8 +173,8 @@ def _started(
 
 def _plan(learner: Any, settings: Settings) -> list[str]:
     """What the models are for, one after the other: to learn by, or to judge by."""
-    known = learner.robust_coefficients is not None
-    return ["learn", "judge"] * settings.restarts + ["validation"] * known
+    robust = ["validation"] * len(learner.robust_coefficients)
+    return ["learn", "judge"] * settings.restarts + robust
 
 
 def _pass(

@@ -18,8 +18,12 @@ from keras_duo.losses._learned_forms import (
 )
 
 METHODS = ("alignment", "lookahead")
-# The mean absolute error alone may never find one of the classes.
-_MOSTLY_ABSOLUTE = (*({0.5: 0.25, 1.0: 0.75}.get(power, 0.0) for power in POWERS), 0.0)
+# The mean absolute error holds longest, but may never find one of the classes; a mixture near it
+# finds them.
+_ROBUST = tuple(
+    (*(shares.get(power, 0.0) for power in POWERS), 0.0)
+    for shares in ({0.5: 0.25, 1.0: 0.75}, {1.0: 1.0})
+)
 
 
 class MetaLearner:
@@ -134,11 +138,11 @@ class MetaLearner:
         return absolute_error(y_true, y_pred, self.task, self.from_logits, self.axis)
 
     @property
-    def robust_coefficients(self) -> tuple[float, ...] | None:
-        """Those of a fixed loss near V, judged beside the learned one; None where there is none."""
+    def robust_coefficients(self) -> tuple[tuple[float, ...], ...]:
+        """Those of V and of a mixture near it, which are judged beside what is learned."""
         if self.form != "mixture" or self.task == "regression" or self.validation_loss is not None:
-            return None
-        return _MOSTLY_ABSOLUTE
+            return ()
+        return _ROBUST
 
     def learn(
         self,
@@ -161,8 +165,8 @@ class MetaLearner:
 
         Each restart trains a model while phi moves, for half of the steps, takes the median of phi
         over these, and judges that by a second model, which trains by it from its beginning to its
-        end. For a classification a mixture near V is judged in the same way, 0.25 (1 - p^0.5) / 0.5
-        + 0.75 (1 - p), and the best is kept.
+        end. For a classification V is judged in the same way, and so is a mixture near it,
+        0.25 (1 - p^0.5) / 0.5 + 0.75 (1 - p). The best is kept.
 
         Args:
             make_model: Called for each restart; returns a new model, which need not be compiled.
