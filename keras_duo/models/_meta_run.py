@@ -6,7 +6,8 @@ may not get a new model off the ground.
 
 The outcome is the median of each coefficient over the steps. A mean would keep a little of whatever
 had its time: of cross-entropy, which helps at first, enough to learn wrong labels by heart later.
-Where the form holds a loss near that of validation, a last model judges it as the one to train by.
+Where the form holds the validation loss, a last model judges that as the one to train by, and where
+it misses a class, another one judges a loss near it.
 """
 
 import json
@@ -82,6 +83,8 @@ def run(
     bar = keras.utils.Progbar(int(ends[-1]), unit_name="step", verbose=int(verbose))
     while at.model < len(plan):
         part = plan[at.model]
+        if at.history and at.history[-1].get("missed") == 0 and plan[at.model :] == ["validation"]:
+            break  # the mixture near V is for where V itself misses a class
         steps = settings.steps_of(part)
         if part == "validation" and not at.step:
             at.coefficients = list(learner.robust_coefficients[at.model - len(plan)])
@@ -225,8 +228,11 @@ def _judge(meta: MetaModel, held_out: tuple, at: Progress) -> None:
     at.history[-1]["validation_loss"] = score
     if score < at.best_loss:
         at.best, at.best_loss = at.coefficients, score
-    axis = meta.learner.axis
-    if meta.learner.task == "classification" and np.ptp(np.argmax(outputs, axis)) == 0:
+    if meta.learner.task != "classification":
+        return
+    labelled, predicted = (set(np.argmax(part, meta.learner.axis).flat) for part in (y, outputs))
+    at.history[-1]["missed"] = len(labelled - predicted)
+    if len(predicted) == 1:
         warnings.warn(
             "The model that the learned loss has trained predicts one class for all held-out "
             "examples. Give it more steps, or a smaller `learning_rate`.",

@@ -22,7 +22,7 @@ METHODS = ("alignment", "lookahead")
 # finds them.
 _ROBUST = tuple(
     (*(shares.get(power, 0.0) for power in POWERS), 0.0)
-    for shares in ({0.5: 0.25, 1.0: 0.75}, {1.0: 1.0})
+    for shares in ({1.0: 1.0}, {0.5: 0.25, 1.0: 0.75})
 )
 
 
@@ -165,8 +165,8 @@ class MetaLearner:
 
         Each restart trains a model while phi moves, for half of the steps, takes the median of phi
         over these, and judges that by a second model, which trains by it from its beginning to its
-        end. For a classification V is judged in the same way, and so is a mixture near it,
-        0.25 (1 - p^0.5) / 0.5 + 0.75 (1 - p). The best is kept.
+        end. For a classification V is judged in the same way, and if it misses a class, a mixture
+        near it, 0.25 (1 - p^0.5) / 0.5 + 0.75 (1 - p). The best is kept.
 
         Args:
             make_model: Called for each restart; returns a new model, which need not be compiled.
@@ -191,7 +191,8 @@ class MetaLearner:
         Returns:
             `history`, also kept as an attribute: a record of each pass over the data, with the
             coefficients and the part: "learn", "judge" or "validation". The last one of a model
-            that judges has its validation loss, by which the coefficients are chosen.
+            that judges has its validation loss, by which the coefficients are chosen, and the
+            number of classes that it missed.
 
         Raises:
             ValueError: If an argument is out of range; if the data are not finite, hold one class

@@ -262,8 +262,27 @@ def test_the_best_restart_is_kept():
     history = learner.learn(make_model, TRAIN, HELD_OUT, **{**QUICK, "steps": 4, "restarts": 2})
     ends = [record for record in history if "validation_loss" in record]
     best = min(ends, key=lambda record: record["validation_loss"])
-    assert [record["part"] for record in ends] == ["judge", "judge", *["validation"] * 2]
+    assert [record["part"] for record in ends[:3]] == ["judge", "judge", "validation"]
     assert learner.coefficients == pytest.approx(best["coefficients"], abs=1e-6)
+
+
+@pytest.mark.misfit  # a softmax that is certain from the start
+@pytest.mark.parametrize("finds_all", [True, False])
+def test_a_mixture_near_the_validation_loss_is_judged_only_where_that_misses_a_class(finds_all):
+    def make():
+        model = make_model()
+        kernel = 30.0 * np.random.default_rng(0).normal(size=(5, CLASSES))
+        if not finds_all:
+            kernel[:, -1] = 0.0
+        bias = np.array([0.0, 0.0, 0.0 if finds_all else -1000.0])
+        model.layers[-1].set_weights([kernel, bias])
+        return model
+
+    history = duo.MetaLearner(interval=1).learn(make, TRAIN, HELD_OUT, **{**QUICK, "steps": 4})
+    ends = [record for record in history if "missed" in record]
+    assert [record["missed"] for record in ends][:2] == [0 if finds_all else 1] * 2
+    parts = ["judge", "validation"] if finds_all else ["judge", "validation", "validation"]
+    assert [record["part"] for record in ends] == parts
 
 
 def test_what_is_kept_is_the_median_over_the_steps():
