@@ -85,7 +85,8 @@ class LearnableActivation(ParametricActivation):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """A * f(inputs) + b."""
         function = self.activation
-        if not getattr(function, "__module__", "").startswith("keras."):
+        is_layer = isinstance(function, keras.layers.Layer)
+        if is_layer or not getattr(function, "__module__", "").startswith("keras."):
             # It may hold variables, or draw at random: it stays outside of what is fused.
             inputs, function = function(inputs), keras.activations.linear
 

@@ -16,6 +16,10 @@ import tensorflow as tf
 CASES = {
     "LearnableActivation": (duo.LearnableActivation, (64,)),
     "LearnableActivation of a layer": (lambda: duo.LearnableActivation(duo.Swish(axis=-1)), (64,)),
+    "LearnableActivation of a layer of Keras": (
+        lambda: duo.LearnableActivation(keras.layers.PReLU()),
+        (64,),
+    ),
     "Swish of channels": (lambda: duo.Swish(axis=-1), (8, 64)),
     "Acon, channels first": (lambda: duo.Acon(axis=1), (4, 8, 64)),
     "MetaAcon": (duo.MetaAcon, (8, 64)),
