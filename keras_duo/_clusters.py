@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from keras import backend
+from keras import backend, ops
 
 
 def in_graph() -> bool:
@@ -43,3 +43,25 @@ def cluster(function: Callable) -> Callable:
             return whole(*tensors)
 
     return run
+
+
+def sum_over(tensor: Any, axis: int) -> Any:
+    """Sum over `axis`, which keeps a size of 1.
+
+    XLA on a CPU adds the entries of a row one after the other, and multiplies matrices with all the
+    width of the machine.
+    """
+    from_end = axis - len(tensor.shape)
+    if from_end not in (-1, -2) or not (in_graph() and has_cpus_only()):
+        return ops.sum(tensor, axis=axis, keepdims=True)
+
+    def product(tensor: Any) -> tuple[Any, Callable]:
+        shape = ops.shape(tensor)
+        if from_end == -1:
+            total = ops.matmul(tensor, ops.ones((shape[axis], 1), tensor.dtype))
+        else:
+            total = ops.matmul(ops.ones((*shape[:-2], 1, shape[axis]), tensor.dtype), tensor)
+        # A cluster repeats the upstream gradient in passing. The product would write it out.
+        return total, lambda upstream: ops.broadcast_to(upstream, ops.shape(tensor))
+
+    return ops.custom_gradient(product)(tensor)

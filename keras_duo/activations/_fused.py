@@ -9,7 +9,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_duo._clusters import cluster, has_cpus_only, in_graph
+from keras_duo._clusters import cluster, has_cpus_only, in_graph, sum_over
 
 # Below this many numbers, a cluster saves too little to make up for its launch and compilation.
 LARGE = 2**18
@@ -68,19 +68,16 @@ def _slopes_by_rows(function: Callable) -> Callable:
     import tensorflow as tf
 
     def slopes(upstream: Any, x: Any, *parameters: Any) -> list[Any]:
-        narrow = [len(p.shape) < 2 <= len(x.shape) for p in parameters]
-        full = [
-            tf.broadcast_to(p, tf.shape(x)) if is_narrow else p
-            for p, is_narrow in zip(parameters, narrow, strict=True)
-        ]
+        def is_narrow(parameter: Any) -> bool:
+            return len(parameter.shape) < 2 <= len(x.shape)
+
+        full = [tf.broadcast_to(p, tf.shape(x)) if is_narrow(p) else p for p in parameters]
         by_x, *others = _slopes(function)(upstream, x, *full)
-        return [
-            by_x,
-            *(
-                _sum_of_rows(other, len(p.shape)) if is_narrow else other
-                for other, p, is_narrow in zip(others, parameters, narrow, strict=True)
-            ),
+        sums = [
+            _sum_of_rows(other, len(p.shape)) if is_narrow(p) else other
+            for other, p in zip(others, parameters, strict=True)
         ]
+        return [by_x, *sums]
 
     return slopes
 
@@ -88,7 +85,4 @@ def _slopes_by_rows(function: Callable) -> Callable:
 def _sum_of_rows(x: Any, rank: int) -> Any:
     """The sum of `x` over all axes, or with `rank` 1 over all but the last."""
     rows = ops.reshape(x, (-1, ops.shape(x)[-1]))
-    if rank == 1:
-        return ops.sum(rows, axis=0)
-    # XLA would add all of them one after the other. A product takes the width of the machine.
-    return ops.sum(ops.matmul(rows, ops.ones((ops.shape(rows)[1], 1), x.dtype)))
+    return ops.sum(rows, axis=0) if rank == 1 else ops.sum(sum_over(rows, 1))

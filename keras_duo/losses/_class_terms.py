@@ -5,9 +5,9 @@ from typing import Annotated, Any, NamedTuple
 
 from keras import ops
 
+from keras_duo._clusters import sum_over
 from keras_duo._gradients import with_gradients
 from keras_duo._validate import aligned, flag, integer, known_axis, number
-from keras_duo.losses._fused import sum_over
 from keras_duo.losses._logits import categorical_logits, log_of, tiny_of
 
 # Arguments that the classification losses share.

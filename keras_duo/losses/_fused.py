@@ -9,7 +9,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_duo._clusters import cluster, has_cpus_only, in_graph
+from keras_duo._clusters import cluster, has_cpus_only, in_graph, sum_over
 
 
 def fused(function: Callable[..., Any], predictions: tuple[int, ...]) -> Callable[..., Any]:
@@ -74,28 +74,6 @@ def fused(function: Callable[..., Any], predictions: tuple[int, ...]) -> Callabl
     return clustered
 
 
-def sum_over(tensor: Any, axis: int) -> Any:
-    """Sum over `axis`, which keeps a size of 1.
-
-    XLA on a CPU adds the entries of a row one after the other, and multiplies matrices with all the
-    width of the machine.
-    """
-    from_end = axis - len(tensor.shape)
-    if from_end not in (-1, -2) or not (in_graph() and has_cpus_only()):
-        return ops.sum(tensor, axis=axis, keepdims=True)
-
-    def product(tensor: Any) -> tuple[Any, Callable]:
-        shape = ops.shape(tensor)
-        if from_end == -1:
-            total = ops.matmul(tensor, ops.ones((shape[axis], 1), tensor.dtype))
-        else:
-            total = ops.matmul(ops.ones((*shape[:-2], 1, shape[axis]), tensor.dtype), tensor)
-        # A cluster repeats the upstream gradient in passing. The product would write it out.
-        return total, lambda upstream: ops.broadcast_to(upstream, ops.shape(tensor))
-
-    return ops.custom_gradient(product)(tensor)
-
-
 def sum_over_pixels(tensor: Any, pixels: list[int]) -> Any:
     """Sum over the axes of pixels.
 
@@ -120,8 +98,7 @@ def condensed(values: Any) -> Any:
     count, width = ops.shape(values)[0], 256
     rest = count % width
     rows = ops.reshape(values[: count - rest], (-1, width))
-    sums = ops.matmul(rows, ops.ones((width, 1), values.dtype))[:, 0]
-    sums = ops.append(sums, ops.sum(values[count - rest :]))
+    sums = ops.append(sum_over(rows, 1), ops.sum(values[count - rest :]))
     lengths = (ops.cast(length, values.dtype) for length in (ops.shape(sums)[0], count))
     return sums * ops.divide_no_nan(*lengths)
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from keras import backend, ops
 
+from keras_duo._clusters import sum_over
 from keras_duo._register import register
 from keras_duo._validate import (
     aligned,
@@ -35,7 +36,7 @@ from keras_duo.losses._class_terms import (
     log_sum_of_others,
 )
 from keras_duo.losses._function_loss import FunctionLoss
-from keras_duo.losses._fused import mean_over, sum_over
+from keras_duo.losses._fused import mean_over
 from keras_duo.losses._logits import binary_logits, categorical_logits, log_of, tiny_of
 
 Balance = Annotated[

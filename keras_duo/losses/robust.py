@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from keras import ops
 
+from keras_duo._clusters import sum_over
 from keras_duo._register import register
 from keras_duo._validate import aligned, known_axis, number, validated
 from keras_duo.losses._binary_terms import binary_terms, power
@@ -24,7 +25,7 @@ from keras_duo.losses._class_terms import (
     from_largest,
 )
 from keras_duo.losses._function_loss import FunctionLoss
-from keras_duo.losses._fused import mean_over, sum_over
+from keras_duo.losses._fused import mean_over
 from keras_duo.losses._logits import binary_logits, log_of
 
 Weight = Annotated[float, number(at_least=0)]
