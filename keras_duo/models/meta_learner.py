@@ -56,11 +56,11 @@ class MetaLearner:
         method: "alignment" or "lookahead".
         learning_rate: Step size of phi, > 0.
         interval: Steps of the model for each one of phi.
+        first_order: Whether a lookahead leaves out second derivatives by the weights.
         settle: Steps of a model, after its warm-up, in which phi moves. In the second half of them
             its steps shorten to 0; then terms of a mixture below 1/50 go out, and phi stays as it
             is: a model that has learned some wrong labels by heart teaches to learn more. None: phi
             moves for ever.
-        first_order: Whether a lookahead leaves out second derivatives by the weights.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -86,8 +86,8 @@ class MetaLearner:
         method: str = "alignment",
         learning_rate: float = 0.1,
         interval: int = 2,
-        settle: int | None = 750,
         first_order: bool = False,
+        settle: int | None = 750,
     ) -> None:
         # The rules of these arguments are those of the loss.
         loss = LearnedLoss(
