@@ -10,6 +10,7 @@ time includes the call of a graph. Keep the machine quiet otherwise.
 """
 
 import argparse
+import math
 import os
 import time
 
@@ -70,6 +71,12 @@ def keras_ciou(y_true, y_pred):
     return 1.0 - keras.utils.bounding_boxes.compute_ciou(y_true, y_pred, "xyxy")
 
 
+def keras_symmetric(y_true, y_pred):
+    """Cross-entropy and reverse cross-entropy, each by Keras' own operations."""
+    reverse = -ops.sum(ops.softmax(y_pred) * ops.log(ops.maximum(y_true, math.exp(-4.0))), axis=-1)
+    return 0.1 * CCE(y_true, y_pred) + ops.mean(reverse)
+
+
 LOGITS = {"from_logits": True}
 MSE, MAE = losses.MeanSquaredError(), losses.MeanAbsoluteError()
 CCE, BCE = losses.CategoricalCrossentropy(**LOGITS), losses.BinaryCrossentropy(**LOGITS)
@@ -101,7 +108,7 @@ ROWS = [
         "[SparseCategoricalCross.]",
         (class_ids, 65536, 10),
     ),
-    (duo.SymmetricCrossEntropy(**LOGITS), CCE, "[CategoricalCrossentropy]", LARGE),
+    (duo.SymmetricCrossEntropy(**LOGITS), keras_symmetric, "the two terms in Keras", LARGE),
     (duo.PolyCrossEntropy(**LOGITS), CCE, "[CategoricalCrossentropy]", LARGE),
     (
         duo.Focal(**LOGITS),
@@ -119,7 +126,7 @@ ROWS = [
     (duo.Tversky(), losses.Tversky(), "Tversky", (masks, 16, 128, 4)),
     (duo.Dice(), losses.Dice(), "Dice", (masks, 16, 128, 4)),
     (duo.Quantile(0.5), MAE, "MeanAbsoluteError", (numbers, 65536, 16)),
-    (duo.LSGAN(), MSE, "[MeanSquaredError]", (scores, 65536, 1)),
+    (duo.LSGAN(), MSE, "MeanSquaredError", (scores, 65536, 1)),
     (duo.HingeGAN(), losses.Hinge(), "Hinge", (scores, 65536, 1)),
     (duo.NonSaturating(), BCE, "BinaryCrossentropy", (scores, 65536, 1)),
     (duo.CIoU(), keras_ciou, "compute_ciou", (boxes, 64, 1024)),

@@ -9,15 +9,16 @@ The two agree per kind of example, which is how the papers write it:
 A mean over one batch of equal numbers of both is half of that.
 """
 
-import warnings
 from typing import Annotated, Any, NamedTuple
 
 from keras import ops
+from keras.backend import is_float_dtype, standardize_dtype
 
 from keras_duo._register import register
 from keras_duo._validate import aligned, number, validated
 from keras_duo.losses._function_loss import FunctionLoss
-from keras_duo.losses._logits import wide_float
+from keras_duo.losses._fused import half_mean_square
+from keras_duo.losses._scores import labelled, mixed, raw_score
 
 Target = Annotated[float, number()]
 Smoothing = Annotated[float, number(at_least=0, below=1)]
@@ -56,11 +57,12 @@ def lsgan_loss(
         >>> float(lsgan_loss([[1]], [[3.0]])[0])
         2.0
     """
-    label, score = _labelled(y_true, y_pred)
+    label, score = labelled(y_true, y_pred)
     target = label * real_target + (1.0 - label) * fake_target
     # What a label between the two adds to the square beside its own target.
-    mixed = (0.5 * (real_target - fake_target) ** 2) * label * (1.0 - label)
-    return ops.mean(0.5 * ops.square(score - target) + mixed, axis=-1)
+    softness = label * (1.0 - label)
+    excess = (0.5 * (real_target - fake_target) ** 2) * softness
+    return ops.mean(0.5 * ops.square(score - target) + excess, axis=-1)
 
 
 @validated
@@ -87,8 +89,8 @@ def wasserstein_loss(y_true: Any, y_pred: Any) -> Any:
         >>> float(wasserstein_loss([[1]], [[3.0]])[0])
         -3.0
     """
-    label, score = _labelled(y_true, y_pred)
-    return _mixed(label, -score, score)
+    label, score = labelled(y_true, y_pred)
+    return mixed(label, -score, score)
 
 
 @validated
@@ -113,8 +115,8 @@ def hinge_gan_loss(y_true: Any, y_pred: Any) -> Any:
         >>> float(hinge_gan_loss([[0]], [[3.0]])[0])
         4.0
     """
-    label, score = _labelled(y_true, y_pred)
-    return _mixed(label, ops.relu(1.0 - score), ops.relu(1.0 + score))
+    label, score = labelled(y_true, y_pred)
+    return mixed(label, ops.relu(1.0 - score), ops.relu(1.0 + score))
 
 
 @validated
@@ -142,7 +144,7 @@ def non_saturating_loss(y_true: Any, y_pred: Any, *, label_smoothing: Smoothing 
         >>> float(non_saturating_loss([[1]], [[0.0]])[0])
         0.6931...
     """
-    label, score = _labelled(y_true, y_pred)
+    label, score = labelled(y_true, y_pred)
     # softplus(score) - label * score by one exponential, and nothing cancels: the first two terms
     # are 0 or add up where the last one is small. At 0 its slope is that of the branch taken.
     positive = score > 0
@@ -178,7 +180,7 @@ def relativistic_average_loss(y_true: Any, y_pred: Any) -> Any:
         >>> [float(x) for x in relativistic_average_loss([[1], [0]], [[3.0], [1.0]])]
         [0.1269..., 0.1269...]
     """
-    return _relativistic(*_labelled(y_true, y_pred), counted=None)
+    return _relativistic(*labelled(y_true, y_pred), counted=None)
 
 
 class AdversarialLoss(FunctionLoss):
@@ -193,7 +195,7 @@ class AdversarialLoss(FunctionLoss):
 
     def generator_loss(self, fake_output: Any, real_output: Any = None) -> Any:
         """The mean loss of the generator: a scalar."""
-        return ops.mean(self._wanted(_score(self._output(fake_output))))
+        return ops.mean(self._wanted(raw_score(self._output(fake_output))))
 
     def _wanted(self, score: Any) -> Any:
         """What the generator pays for the score of one fake example."""
@@ -213,6 +215,20 @@ class LSGAN(AdversarialLoss, function=lsgan_loss):
 
     def _wanted(self, score: Any) -> Any:
         return 0.5 * ops.square(score - self.generator_target)
+
+    def _short_mean(self, y_true: Any, y_pred: Any) -> Any:
+        score = raw_score(y_pred)
+        label, score = aligned(ops.cast(y_true, score.dtype), score)
+        step = self.real_target - self.fake_target
+        target = label if (self.fake_target, step) == (0, 1) else self.fake_target + step * label
+        mean = half_mean_square(score - target)
+        if is_float_dtype(standardize_dtype(y_true.dtype)):
+            # An integer is one of the two, or refused.
+            count = ops.cast(ops.size(label), label.dtype)
+            softness = ops.divide_no_nan(ops.sum(label), count) - 2.0 * half_mean_square(label)
+            mean = mean + 0.5 * step**2 * softness
+        known = ops.logical_and(ops.min(label) >= 0, ops.max(label) <= 1)
+        return mean * ops.where(known, ops.ones_like(mean), float("nan"))
 
 
 @register
@@ -272,13 +288,13 @@ class RelativisticAverage(AdversarialLoss, function=relativistic_average_loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """One value an example, by the means of the examples that count."""
         if isinstance(y_true, _Counted):
-            label, score = _labelled(y_true.labels, y_pred)
+            label, score = labelled(y_true.labels, y_pred)
             return _relativistic(label, score, ops.expand_dims(y_true.counted, -1))
         return super().call(y_true, y_pred)
 
     def discriminator_loss(self, real_output: Any, fake_output: Any) -> Any:
         """The mean loss of both kinds, each against the mean of the other: a scalar."""
-        real, fake = _score(self._output(real_output)), _score(self._output(fake_output))
+        real, fake = raw_score(self._output(real_output)), raw_score(self._output(fake_output))
         return ops.mean(ops.softplus(ops.mean(fake) - real)) + ops.mean(
             ops.softplus(fake - ops.mean(real))
         )
@@ -304,36 +320,12 @@ class _Counted(NamedTuple):
     counted: Any
 
 
-def _labelled(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-    """Labels and scores of one shape. A label outside [0, 1] becomes NaN, and so does its loss."""
-    score = _score(y_pred)
-    label, score = aligned(ops.cast(ops.convert_to_tensor(y_true), score.dtype), score)
-    known = ops.logical_and(label >= 0, label <= 1)
-    return ops.where(known, label, float("nan")), score
-
-
-def _score(y_pred: Any) -> Any:
-    """The raw score in float32 or wider, also where it has passed a sigmoid that Keras knows of."""
-    cached = getattr(y_pred, "_keras_logits", None)
-    if cached is not None:
-        warnings.warn(
-            "An adversarial loss takes raw scores, but the discriminator ends in a sigmoid or its "
-            "like. Its input is taken as the score. Drop the sigmoid.",
-            stacklevel=2,
-        )
-    return wide_float(y_pred if cached is None else cached)
-
-
-def _mixed(label: Any, real: Any, fake: Any) -> Any:
-    return ops.mean(label * real + (1.0 - label) * fake, axis=-1)
-
-
 def _relativistic(label: Any, score: Any, counted: Any) -> Any:
     real, fake = label, 1.0 - label
     if counted is not None:
         real, fake = counted * real, counted * fake
     mean_real = ops.divide_no_nan(ops.sum(real * score), ops.sum(real))
     mean_fake = ops.divide_no_nan(ops.sum(fake * score), ops.sum(fake))
-    values = _mixed(label, ops.softplus(mean_fake - score), ops.softplus(score - mean_real))
+    values = mixed(label, ops.softplus(mean_fake - score), ops.softplus(score - mean_real))
     # Said again, because XLA on the CPU can take the softplus of NaN for 0.
     return ops.where(ops.any(ops.isnan(label)), float("nan"), values)
