@@ -23,6 +23,8 @@ ARGUMENTS = {
     "transformer": ["--data", "manual"],
 }
 
+pytestmark = pytest.mark.slow
+
 
 class EveryModelSeenError(Exception):
     """The example starts over with models that have been checked."""

@@ -363,6 +363,7 @@ json.dump(losses, open("losses.json", "w"))
 
 
 class TestFiles:
+    @pytest.mark.slow
     def test_a_loaded_game_goes_on_in_a_new_process(self, tmp_path):
         gan = game(
             discriminator(layers.Dropout(0.5)),
@@ -386,6 +387,7 @@ class TestFiles:
         for index, weight in enumerate(gan.get_weights()):
             np.testing.assert_array_equal(found[f"arr_{index}"], weight)
 
+    @pytest.mark.slow
     def test_a_run_resumes_at_every_epoch_as_if_it_had_not_stopped(self, tmp_path):
         class Copied(keras.callbacks.Callback):
             """The backup as it is after each epoch."""
@@ -500,6 +502,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_step_as_one_device(tmp_path):
     result = run(REPLICAS, tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]

@@ -37,6 +37,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
 def test_two_replicas_and_a_fresh_process_take_the_same_steps(tmp_path):
     saved = one.compiled("pcgrad", keras.optimizers.Adam(0.01))
