@@ -16,6 +16,7 @@ import keras
 import matplotlib
 import numpy as np
 from sklearn.datasets import load_digits
+from sklearn.metrics import ConfusionMatrixDisplay
 from sklearn.model_selection import train_test_split
 
 import keras_duo as duo
@@ -147,31 +148,14 @@ def draw(results, x_test, y_test, folder):
     figure.savefig(folder / "learning_curves.png", dpi=120)
 
     model = results["duo"][0]
-    learned = [layer for layer in model.layers if isinstance(layer, duo.LearnableActivation)]
-    figure, axes = plt.subplots(1, len(learned), figsize=(10, 4), layout="constrained")
-    x = np.linspace(-3, 3, 121, dtype="float32")
-    for axis, layer in zip(axes, learned, strict=True):
-        channels = layer.scale.shape[0]
-        curves = keras.ops.convert_to_numpy(layer(np.repeat(x[:, None], channels, 1)))
-        axis.plot(x, curves[:, ::10], color="tab:blue", alpha=0.25, linewidth=0.8)
-        axis.plot([], [], color="tab:blue", label=f"every 10th of {channels} channels")
-        axis.plot(x, np.maximum(x, 0), color="black", linestyle="--", label="relu")
-        axis.set(xlabel="input", ylabel="output", title=layer.name)
-        axis.legend()
-    figure.savefig(folder / "activations.png", dpi=120)
+    for layer in model.layers:
+        if isinstance(layer, duo.LearnableActivation):
+            duo.plots.activation_curve(layer).savefig(folder / f"{layer.name}.png", dpi=120)
 
     predicted = model.predict(x_test, batch_size=1000, verbose=0).argmax(-1)
-    counts = np.zeros((10, 10), int)
-    np.add.at(counts, (y_test.argmax(-1), predicted), 1)
-    figure, axis = plt.subplots(figsize=(6, 5.5), layout="constrained")
-    mistakes = counts - np.diag(np.diag(counts))
-    axis.imshow(mistakes, cmap="Reds")
-    for row, column in np.ndindex(10, 10):
-        color = "white" if mistakes[row, column] > 0.6 * mistakes.max() else "black"
-        axis.text(column, row, counts[row, column], ha="center", va="center", color=color)
-    axis.set(xlabel="predicted digit", ylabel="true digit", title="Test images (colour: mistakes)")
-    axis.set(xticks=range(10), yticks=range(10))
-    figure.savefig(folder / "confusion.png", dpi=120)
+    matrix = ConfusionMatrixDisplay.from_predictions(y_test.argmax(-1), predicted, colorbar=False)
+    matrix.ax_.set_title("Test images")
+    matrix.figure_.savefig(folder / "confusion.png", dpi=120)
 
 
 if __name__ == "__main__":
