@@ -7,7 +7,8 @@
 One call computes the value, and from a given gradient of it the gradients of the input and of every
 parameter, in a graph of float32: without XLA, which is how `fit` runs on a CPU, or with it, as it
 does after `compile(jit_compile=True)`. The rounds are interleaved in an order drawn anew for each;
-the figures are medians.
+the figures are medians. "its products alone" are those of matrices in `DynamicReLU`, forward and
+backward, with nothing between them: less is not to be had.
 """
 
 import argparse
@@ -56,6 +57,8 @@ def main():
     x, upstream = tf.random.normal(args.shape), tf.random.normal(args.shape)
     makers = FIXED | {name: LEARNED[name] for name in args.only}
     steps = {name: step(make(), x, args.jit_compile) for name, make in makers.items()}
+    if "DynamicReLU" in steps and len(args.shape) == 2:
+        steps["its products alone"] = products(duo.DynamicReLU(), x, args.jit_compile)
     times = {name: [] for name in steps}
     for _ in range(args.rounds):
         for name in random.sample(list(steps), len(steps)):
@@ -85,6 +88,28 @@ def step(layer, x, jit_compile):
             value = layer(x, training=True)
         # All of it is an output, or the graph is pruned to what is.
         return value, tape.gradient(value, [x, *variables], output_gradients=upstream)
+
+    return run
+
+
+def products(layer, x, jit_compile):
+    """The products of matrices in the step of a DynamicReLU, one for each use of its kernels."""
+    layer.build(x.shape)
+    first, last = layer.hidden_kernel.value, tf.unstack(layer.coefficient_kernel.value)
+    slopes = [tf.random.normal(x.shape) for _ in last]
+
+    @tf.function(autograph=False, jit_compile=jit_compile)
+    def run(x, upstream):
+        hidden = x @ first
+        forward = [hidden @ kernel for kernel in last]
+        by_kernel = [tf.matmul(hidden, slope, transpose_a=True) for slope in slopes]
+        by_hidden = [
+            tf.matmul(slope, kernel, transpose_b=True)
+            for slope, kernel in zip(slopes, last, strict=True)
+        ]
+        total = tf.add_n(by_hidden)
+        by_first = tf.matmul(x, total, transpose_a=True)
+        return forward, by_kernel, by_first, tf.matmul(total, first, transpose_b=True)
 
     return run
 
