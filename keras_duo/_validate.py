@@ -184,7 +184,7 @@ def aligned(
         y_true = ops.expand_dims(y_true, -1)
     elif len(true_shape) == len(pred_shape) + 1 and true_shape[-1] == 1:
         y_true = ops.squeeze(y_true, -1)
-    if not pred_shape or not _compatible(y_true.shape, pred_shape):
+    if not pred_shape or not may_be_equal(y_true.shape, pred_shape):
         rule = f"must have the same shape, of rank 1 or more ({hint})"
         raise _shape_error(true_shape, pred_shape, rule)
     if any(dim is None for dim in y_true.shape[1:]):
@@ -208,7 +208,7 @@ def aligned_labels(
     expected = pred_shape[:axis] + pred_shape[axis + 1 :]
     if len(true_shape) == len(pred_shape) and true_shape[axis] == 1:
         y_true = ops.squeeze(y_true, axis)
-    if len(y_true.shape) != len(expected) or not _compatible(y_true.shape, expected):
+    if len(y_true.shape) != len(expected) or not may_be_equal(y_true.shape, expected):
         raise _shape_error(
             true_shape,
             pred_shape,
@@ -220,7 +220,7 @@ def aligned_labels(
     return y_true
 
 
-def _compatible(first: Sequence, second: Sequence) -> bool:
+def may_be_equal(first: Sequence, second: Sequence) -> bool:
     """Whether two static shapes can be equal; None is a size that is not known yet."""
     return len(first) == len(second) and all(
         a is None or b is None or a == b for a, b in zip(first, second, strict=True)

@@ -7,6 +7,7 @@ import keras
 
 from keras_duo._register import register
 from keras_duo._serialize import activation_from_config, resolve_activation
+from keras_duo._validate import may_be_equal
 from keras_duo.activations._fused import fused
 from keras_duo.activations._parametric import ParametricActivation
 from keras_duo.activations.functional import learnable_activation
@@ -41,7 +42,8 @@ class LearnableActivation(ParametricActivation):
     Output shape: that of the input. A mask is passed on.
 
     Raises:
-        ValueError: If `activation` is not one, `axis` is the batch axis, or its size is unknown.
+        ValueError: If `activation` is not one or changes the shape, as glu does, `axis` is the
+            batch axis, or its size is unknown.
 
     Partner: any loss; a hidden activation, so the output layer keeps its own.
 
@@ -84,9 +86,9 @@ class LearnableActivation(ParametricActivation):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """A * f(inputs) + b."""
-        function = self.activation
-        is_layer = isinstance(function, keras.layers.Layer)
-        if is_layer or not getattr(function, "__module__", "").startswith("keras."):
+        function = self._activated
+        is_layer = isinstance(self.activation, keras.layers.Layer)
+        if is_layer or not getattr(self.activation, "__module__", "").startswith("keras."):
             # It may hold variables, or draw at random: it stays outside of what is fused.
             inputs, function = function(inputs), keras.activations.linear
 
@@ -94,6 +96,15 @@ class LearnableActivation(ParametricActivation):
             return learnable_activation(x, scale, shift, function)
 
         return fused(scaled_and_shifted, training)(inputs, *self.parameters_for(inputs))
+
+    def _activated(self, x: Any) -> Any:
+        y = self.activation(x)
+        if not may_be_equal(x.shape, y.shape):
+            raise ValueError(
+                "`activation` must give an output of the shape of its input. Received: "
+                f"activation={self.activation!r}, which makes {tuple(y.shape)} of {tuple(x.shape)}"
+            )
+        return y
 
     def get_config(self) -> dict[str, Any]:
         """Every argument of the constructor."""

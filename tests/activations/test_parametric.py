@@ -56,6 +56,15 @@ def test_another_number_of_channels_is_an_error(kind):
         layer(np.ones((2, 1), "float32"))
 
 
+@pytest.mark.parametrize("axis", [None, -1])
+@pytest.mark.parametrize("halves", ["glu", lambda x: x[..., :2]], ids=["glu", "function"])
+def test_an_activation_that_changes_the_shape_is_an_error(halves, axis):
+    """The layer after it would be built for the shape of the input."""
+    layer = duo.LearnableActivation(halves, axis=axis)
+    with pytest.raises(ValueError, match=r"(?s)`activation` must give.*Received: .*of \(2, 4\)"):
+        layer(np.ones((2, 4), "float32"))
+
+
 def test_a_shared_activation_keeps_its_channels():
     shared = duo.Swish(axis=-1)
     model = keras.Sequential(
