@@ -24,6 +24,8 @@ WEIGHTINGS = {
     "min_norm": "mgda",
 }
 
+_CLASSES = {name.lower(): x for name, x in vars(keras.losses).items() if isinstance(x, type)}
+
 
 @register
 class MultiObjective(keras.losses.Loss):
@@ -36,7 +38,7 @@ class MultiObjective(keras.losses.Loss):
     loss for each pixel and one for each image go together under every reduction but "none".
 
     Args:
-        losses: Keras losses, or names of their classes such as "MeanSquaredError"; at least one.
+        losses: Keras losses, or names such as "mse" or "MeanSquaredError"; at least one.
         weights: With "fixed" weighting, one number >= 0 for each loss, not all 0; they are divided
             by their sum. None: equal weights.
         weighting: "fixed": the weights stay as given. Others are found anew for each batch, have no
@@ -166,8 +168,7 @@ class MultiObjective(keras.losses.Loss):
             available["draw"] = hashed_draw(_bits(losses), (len(values),))
         if "gramian" in method.takes:
             available["gramian"] = self._gramian(y_true, y_pred, sample_weight)
-        weights, _ = method(available, {})
-        return weights
+        return method(available, {})[0]
 
     def _gramian(self, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
         """Products of the gradients of the parts with respect to `y_pred`."""
@@ -305,8 +306,8 @@ def _losses(given: Any) -> tuple[keras.losses.Loss, ...]:
     found = tuple(_loss(part) for part in parts)
     if not found or None in found:
         raise ValueError(
-            "`losses` must be a non-empty list of keras.losses.Loss instances, or of names of such "
-            f"classes. Received: losses={given!r}"
+            "`losses` must be a non-empty list of keras.losses.Loss instances, or of their names. "
+            f"Received: losses={given!r}"
         )
     return found
 
@@ -317,6 +318,8 @@ def _loss(given: Any) -> keras.losses.Loss | None:
             given = keras.losses.get(given)
         except ValueError:
             return None
+        # "mse" and its like are functions, each beside a class of the same name.
+        given = _CLASSES.get(getattr(given, "__name__", "").replace("_", ""), lambda: given)()
     return given if isinstance(given, keras.losses.Loss) else None
 
 
