@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_duo.models._gan_networks import fits
+from keras_duo._validate import may_be_equal
 
 
 def batch_of(gan: Any, data: Any) -> tuple[Any, Any]:
@@ -14,7 +14,7 @@ def batch_of(gan: Any, data: Any) -> tuple[Any, Any]:
     real, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
     if weights is not None:
         raise ValueError("`sample_weight` must be left out: a GAN weights all examples alike.")
-    if not hasattr(real, "shape") or not fits(real.shape[1:], gan.example_shape):
+    if not hasattr(real, "shape") or not may_be_equal(real.shape[1:], gan.example_shape):
         raise ValueError(
             "`x` must hold what the generator makes. Received: "
             f"x.shape={getattr(real, 'shape', None)}, generator output {gan.example_shape}"

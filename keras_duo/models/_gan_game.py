@@ -1,5 +1,6 @@
 """What a loss makes the two networks play, and what about the networks does not fit it."""
 
+import inspect
 import warnings
 from typing import Any
 
@@ -8,7 +9,7 @@ from keras import ops
 
 from keras_duo._serialize import reduced_by
 from keras_duo.losses._logits import wide_float
-from keras_duo.models._gan_networks import ends_in_sigmoid, layers_in
+from keras_duo.models._gan_networks import end_activation, layers_in
 
 
 class Game:
@@ -26,10 +27,15 @@ class Game:
             self._loss = reduced_by(loss, None)
 
     @property
-    def wants_scores(self) -> bool:
-        """Whether the loss is known to take raw scores and not probabilities."""
+    def from_logits(self) -> bool | None:
+        """Whether the loss takes raw scores, and not probabilities; None where it does not say."""
+        if self._is_game:
+            return True
+        if inspect.isfunction(self._loss):
+            parameter = inspect.signature(self._loss).parameters.get("from_logits")
+            return parameter.default if parameter else None
         options = getattr(self._loss, "_fn_kwargs", {})
-        return self._is_game or bool(options.get("from_logits"))
+        return getattr(self._loss, "from_logits", options.get("from_logits"))
 
     def discriminator(self, real: Any, fake: Any) -> Any:
         """What the discriminator minimises: real taken for 1, plus fake taken for 0."""
@@ -61,9 +67,16 @@ def resolve_loss(loss: Any) -> Any:
 
 def warn_of_misfits(discriminator: Any, game: Game, penalised: bool) -> None:
     """Warn of what trains, and trains something else than was meant."""
-    if game.wants_scores and ends_in_sigmoid(discriminator):
+    end = end_activation(discriminator)
+    if game.from_logits is True and end is keras.activations.sigmoid:
         warnings.warn(
             "The discriminator ends in a sigmoid, but the loss takes raw scores. Drop the sigmoid.",
+            stacklevel=4,
+        )
+    if game.from_logits is False and end is keras.activations.linear:
+        warnings.warn(
+            "The discriminator ends in a linear layer, but the loss takes probabilities: a score "
+            "outside [0, 1] is clipped and has no gradient. Take a loss with `from_logits=True`.",
             stacklevel=4,
         )
     batch_statistics = keras.layers.BatchNormalization

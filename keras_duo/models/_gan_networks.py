@@ -1,9 +1,10 @@
 """The two networks of a GAN: whether they fit each other, and what is in them."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
+
+from keras_duo._validate import may_be_equal
 
 
 def connected(generator: Any, discriminator: Any, latent_dim: int) -> tuple[tuple, tuple, bool]:
@@ -22,7 +23,7 @@ def connected(generator: Any, discriminator: Any, latent_dim: int) -> tuple[tupl
         )
     latent = keras.Input((latent_dim,))
     expected = _shapes(generator)
-    if expected and not fits(expected[0], latent.shape):
+    if expected and not may_be_equal(expected[0], latent.shape):
         raise ValueError(
             "`latent_dim` must be what the generator takes. "
             f"Received: latent_dim={latent_dim}, generator input {expected[0]}"
@@ -31,7 +32,7 @@ def connected(generator: Any, discriminator: Any, latent_dim: int) -> tuple[tupl
     if not hasattr(example, "shape"):
         raise ValueError(f"`generator` must have one output. Received: {example!r}")
     expected = _shapes(discriminator)
-    if expected and not fits(expected[0], example.shape):
+    if expected and not may_be_equal(expected[0], example.shape):
         raise ValueError(
             "`discriminator` must take what the generator makes. Received: "
             f"generator output {tuple(example.shape)}, discriminator input {expected[0]}"
@@ -42,20 +43,13 @@ def connected(generator: Any, discriminator: Any, latent_dim: int) -> tuple[tupl
     return tuple(example.shape[1:]), tuple(score.shape[1:]), bool(labels)
 
 
-def fits(first: Sequence, second: Sequence) -> bool:
-    """Whether two static shapes can be equal; None is a size that is not known yet."""
-    return len(first) == len(second) and all(
-        None in (a, b) or a == b for a, b in zip(first, second, strict=True)
-    )
-
-
 def layers_in(network: Any) -> list:
     """All layers of a network, at any depth."""
     return list(network._flatten_layers())  # public only for the first level
 
 
-def ends_in_sigmoid(network: Any) -> bool:
-    """Whether the last layer of a Sequential or functional model has a sigmoid."""
+def end_activation(network: Any) -> Any:
+    """The activation of the last layer of a Sequential or functional model; None: it has none."""
     last = network
     while isinstance(last, keras.Model | keras.layers.Wrapper):
         if isinstance(last, keras.layers.Wrapper):
@@ -63,8 +57,8 @@ def ends_in_sigmoid(network: Any) -> bool:
         elif last.layers:
             last = last.layers[-1]
         else:
-            return False
-    return getattr(last, "activation", None) is keras.activations.sigmoid
+            return None
+    return getattr(last, "activation", None)
 
 
 def _shapes(network: Any) -> list[tuple]:

@@ -565,6 +565,11 @@ class TestWarnings:
         with pytest.warns(UserWarning, match="ends in a sigmoid"):
             game(discriminator(activation="sigmoid"), loss=loss)
 
+    @pytest.mark.parametrize("loss", ["bce", BCE(), duo.Focal()])
+    def test_scores_before_a_loss_of_probabilities(self, loss):
+        with pytest.warns(UserWarning, match="ends in a linear layer"):
+            game(discriminator(), loss=loss)
+
     @pytest.mark.parametrize("penalty", ["gradient_penalty", "r1_penalty"])
     def test_batch_normalization_under_a_penalty(self, penalty):
         nested = keras.Sequential([layers.Dense(4), layers.BatchNormalization()])
@@ -575,6 +580,8 @@ class TestWarnings:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             game(discriminator(activation="sigmoid"), loss=BCE())
+            game(discriminator(), loss=BCE(from_logits=True))
+            game(discriminator(), loss="mse")
             game(discriminator(layers.BatchNormalization()))
             game(discriminator(layers.LayerNormalization()), gradient_penalty=1.0)
 
@@ -659,8 +666,10 @@ class TestCheck:
         assert self.codes(conditional(), X, Y) == []
 
     def test_a_game_that_does_not(self):
-        assert self.codes(game(loss=BCE())) == ["logits-as-probabilities"]
-        assert self.codes(game(loss=BCE()), X) == ["logits-as-probabilities"]
+        with pytest.warns(UserWarning, match="ends in a linear layer"):
+            gan = game(loss=BCE())
+        assert self.codes(gan) == ["logits-as-probabilities"]
+        assert self.codes(gan, X) == ["logits-as-probabilities"]
         with pytest.warns(UserWarning, match="ends in a sigmoid"):
             gan = game(discriminator(activation="sigmoid"))
         assert self.codes(gan)
