@@ -168,6 +168,27 @@ class LeastSquares(duo.LSGAN):
         return super().call(y_true, y_pred)
 
 
+class TwiceAsLarge(
+    duo.LSGAN, function=lambda y_true, y_pred: 2.0 * duo.losses.lsgan_loss(y_true, y_pred)
+):
+    """Another function, which has no closed form."""
+
+
+class FirstHalf(duo.LSGAN):
+    """Half of the examples count."""
+
+    def valid(self, y_true, y_pred):
+        return tf.range(tf.shape(y_pred)[0]) < tf.shape(y_pred)[0] // 2
+
+
+@pytest.mark.parametrize("loss", [TwiceAsLarge, FirstHalf])
+def test_a_subclass_has_its_own_values_in_a_graph(loss):
+    y_true, y_pred = tf.constant([[1.0], [0.0]]), tf.constant([[3.0], [1.0]])
+    expected = {TwiceAsLarge: 2.5, FirstHalf: 2.0}[loss]
+    assert_same(tf.function(loss(), autograph=False)(y_true, y_pred), expected)
+    assert_same(loss()(y_true, y_pred), expected)
+
+
 @pytest.mark.parametrize("loss", [duo.LSGAN(), LeastSquares()], ids=["closed form", "cluster"])
 def test_a_batch_of_any_size_has_the_mean_of_its_values(loss):
     """A cluster adds values in rows of 256, and what is left over by itself."""
