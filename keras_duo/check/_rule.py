@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_duo._labels import Labels
+from keras_duo._validate import may_be_equal
 from keras_duo.check._loss_table import LossFacts
 from keras_duo.check._metric_table import MetricFacts
 from keras_duo.check._output_end import OutputEnd
@@ -53,11 +54,13 @@ class Pairing:
         axis = self.loss.axis % len(self.shape) - 1
         grouped = output[:axis] + output[axis + 1 :]
         ones = (*output[:axis], 1, *output[axis + 1 :])
-        if _same(given, output) or (output[-1:] == (1,) and _same(given, output[:-1])):
+        if may_be_equal(given, output) or (
+            output[-1:] == (1,) and may_be_equal(given, output[:-1])
+        ):
             return "per unit"
-        if _same(given, grouped) or _same(given, ones):
+        if may_be_equal(given, grouped) or may_be_equal(given, ones):
             return "per group"
-        return "per unit" if _same(given, (*output, 1)) else "other"
+        return "per unit" if may_be_equal(given, (*output, 1)) else "other"
 
 
 @dataclass(frozen=True)
@@ -169,12 +172,6 @@ def valid_ids(pairing: Pairing) -> np.ndarray:
         return np.empty(0)
     finite = pairing.labels.finite
     return finite if pairing.loss.ignored is None else finite[finite != pairing.loss.ignored]
-
-
-def _same(first: tuple, second: tuple) -> bool:
-    return len(first) == len(second) and all(
-        a is None or b is None or a == b for a, b in zip(first, second, strict=True)
-    )
 
 
 def _shape(shape: tuple) -> str:

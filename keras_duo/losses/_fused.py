@@ -10,6 +10,7 @@ from typing import Any
 from keras import ops
 
 from keras_duo._clusters import cluster, has_cpus_only, in_graph, sum_over
+from keras_duo._gradients import with_gradient
 
 
 def fused(function: Callable[..., Any], predictions: tuple[int, ...]) -> Callable[..., Any]:
@@ -107,12 +108,11 @@ def half_mean_square(tensor: Any) -> Any:
     """Half the mean of the squares, 0 of none: two passes over memory in a TensorFlow graph."""
     import tensorflow as tf
 
-    @tf.custom_gradient
-    def differentiated(tensor: Any) -> tuple[Any, Callable]:
+    def value_and_gradient(tensor: Any) -> tuple[Any, Callable]:
         share = tf.math.reciprocal_no_nan(tf.cast(tf.size(tensor), tensor.dtype))
         return tf.nn.l2_loss(tensor) * share, lambda upstream: tensor * (upstream * share)
 
-    return differentiated(tensor)
+    return with_gradient(value_and_gradient)(tensor)
 
 
 def mean_over(tensor: Any, axis: int) -> Any:
