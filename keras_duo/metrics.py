@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import backend, ops
 
+from keras_duo._products import exact_matmul
 from keras_duo._register import register
 from keras_duo._validate import integer, validated
 from keras_duo.losses._function_loss import FunctionLoss
@@ -191,7 +192,7 @@ class FrechetDistance(keras.metrics.Metric):
             return ops.cast(float("nan"), self.dtype)
         sums = [ops.convert_to_tensor(total) for total in self._sums]
         (mean, factor), (other, other_factor) = (_moments(*sums[i : i + 3]) for i in (0, 3))
-        cross = ops.matmul(ops.transpose(factor), other_factor)
+        cross = exact_matmul(ops.transpose(factor), other_factor)
         spread = ops.sum(ops.square(factor)) + ops.sum(ops.square(other_factor))
         shared = 2.0 * ops.sum(ops.svd(cross, compute_uv=False))
         return ops.sum(ops.square(mean - other)) + spread - shared
@@ -235,7 +236,7 @@ class FrechetDistance(keras.metrics.Metric):
         count, total, products = self._sums[3 * kind : 3 * kind + 3]
         count.assign_add(ops.cast(ops.shape(features)[0], self.dtype))
         total.assign_add(ops.sum(features, axis=0))
-        products.assign_add(ops.matmul(ops.transpose(features), features))
+        products.assign_add(exact_matmul(ops.transpose(features), features))
 
 
 def _moments(count: Any, total: Any, products: Any) -> tuple[Any, Any]:

@@ -8,6 +8,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Two workers on two cores: one thread each, or they wait for each other.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+# An accelerator rounds products to TF32 or bfloat16, unless it is told otherwise.
+os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 
 import hypothesis
 import keras
@@ -15,6 +17,11 @@ import numpy as np
 import pytest
 
 from keras_duo import check
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    tf.config.experimental.enable_tensor_float_32_execution(False)
 
 # What thousands of traced graphs leave behind is looked through again and again: a test late in a
 # run took five times what it takes alone.

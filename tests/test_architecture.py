@@ -13,6 +13,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # Each layer may import those before it, and none of its siblings.
 LAYERS = (
     {"_version", "_register", "_validate", "_serialize", "_labels", "_gradients", "_clusters"},
+    {"_products"},
     {"weightings"},
     {"activations", "losses"},
     {"layers", "metrics", "models"},

@@ -9,6 +9,7 @@ from typing import Any
 
 from keras import backend, ops
 
+from keras_duo._clusters import has_cpus_only
 from keras_duo._gradients import with_gradient
 from keras_duo.activations._channels import channel_sum
 
@@ -19,7 +20,6 @@ def normalized(x: Any, scale: Any, shift: Any, epsilon: float, centred: bool) ->
     Without `centred` the mean is taken for 0. `scale` and `shift` have the size of the last axis;
     `shift` may be None.
     """
-    size = x.shape[-1]
 
     def function(rows: Any, scale: Any, *shift: Any) -> tuple[Any, Callable]:
         wide = backend.result_type(rows.dtype, "float32")
@@ -35,11 +35,9 @@ def normalized(x: Any, scale: Any, shift: Any, epsilon: float, centred: bool) ->
         def gradient(upstream: Any) -> tuple:
             upstream = ops.cast(upstream, wide)
             by_factor = upstream * normal
-            # The means over a row of both, times the factor.
-            weights = ops.reshape(factor, (size, 1)) / size
-            along = upstream * factor - normal * ops.matmul(by_factor, weights)
+            along = upstream * factor - normal * _weighted_mean(by_factor, factor)
             if centred:
-                along = along - ops.matmul(upstream, weights)
+                along = along - _weighted_mean(upstream, factor)
             sums = [channel_sum(by_factor, scale)]
             if shift:
                 sums.append(channel_sum(upstream, shift[0]))
@@ -121,6 +119,12 @@ def _rows(x: Any) -> Any:
 
 def _mean(rows: Any) -> Any:
     return ops.mean(rows, axis=-1, keepdims=True)
+
+
+def _weighted_mean(rows: Any, weights: Any) -> Any:
+    if not has_cpus_only():  # which would round a product to TF32
+        return _mean(rows * weights)
+    return ops.matmul(rows, ops.reshape(weights, (-1, 1)) / rows.shape[-1])
 
 
 def _transposed(matrices: Any) -> Any:

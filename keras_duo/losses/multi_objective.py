@@ -12,6 +12,7 @@ from keras_duo._register import register
 from keras_duo._serialize import loss_from_config, loss_to_config, reduced_by
 from keras_duo._validate import integer
 from keras_duo.losses._logits import wide_float
+from keras_duo.weightings._gramian import gramian
 from keras_duo.weightings._methods import METHODS
 from keras_duo.weightings._random import hashed_draw
 
@@ -181,11 +182,10 @@ class MultiObjective(keras.losses.Loss):
 
         # A copy, which has no logits beside it: the parts are compared at the output itself.
         _, found = gradients_of_each(scalars, ops.stop_gradient(wide_float(y_pred) * 1.0))
-        flat = ops.stack([ops.reshape(gradient, (-1,)) for gradient in found])
         # Squares of large or tiny gradients would leave float32.
-        largest = ops.max(ops.abs(flat))
-        flat = flat / ops.where(largest > 0, largest, 1.0)
-        return ops.stop_gradient(ops.matmul(flat, ops.transpose(flat)))
+        largest = ops.max(ops.stack([ops.max(ops.abs(gradient)) for gradient in found]))
+        unit = ops.where(largest > 0, largest, 1.0)
+        return ops.stop_gradient(gramian([[gradient / unit] for gradient in found]))
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "MultiObjective":

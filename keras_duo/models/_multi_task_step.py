@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_duo.weightings._gramian import gramian
+
 
 def combined_gradients(
     losses: Callable[[], tuple[list, Any, Any, Any]],
@@ -78,23 +80,6 @@ def combined_gradients(
         extra = tape.gradient(scaled_further, variables)
         gradients = [_added(a, b) for a, b in zip(gradients, extra, strict=True)]
     return gradients, totals, weights, further, outputs
-
-
-def gramian(rows: list[list[Any]]) -> Any:
-    """Products of the gradients of the tasks, each a list of tensors or of None for 0."""
-    flat = [
-        [None if t is None else ops.reshape(ops.cast(t, "float32"), (-1,)) for t in r] for r in rows
-    ]
-    products: list[list[Any]] = [[None] * len(rows) for _ in rows]
-    for i, first in enumerate(flat):
-        for j in range(i, len(flat)):
-            both = [
-                ops.sum(a * b) if a.shape[0] is None else ops.tensordot(a, b, 1)
-                for a, b in zip(first, flat[j], strict=True)
-                if a is not None and b is not None
-            ]
-            products[i][j] = products[j][i] = sum(both, ops.zeros(()))
-    return ops.stack([ops.stack(row) for row in products])
 
 
 def dense(gradient: Any) -> Any:

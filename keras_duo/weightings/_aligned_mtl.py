@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_duo._products import exact_matmul
 from keras_duo.weightings._gramian import inverse_or_zero, like, wide
 
 
@@ -38,4 +39,4 @@ def aligned_mtl(gramian: Any) -> Any:
     shortest = ops.where(ops.isfinite(shortest), shortest, 0.0)
     ratios = ops.sqrt(ops.where(kept, shortest * inverse_or_zero(values), 0.0))
     mean = ops.mean(vectors, axis=0)  # of the rows of V^T, each over the tasks
-    return like(ops.matmul(vectors, ratios * mean), gramian)
+    return like(exact_matmul(vectors, ratios * mean), gramian)

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from keras import ops
 
+from keras_duo._products import exact_matmul
 from keras_duo._validate import number, validated
 from keras_duo.weightings._gramian import (
     inverse_or_zero,
@@ -43,7 +44,7 @@ def cagrad(gramian: Any, *, c: Annotated[float, number(at_least=0, below=1)] = 0
     count = cosines.shape[0]
     matrix = invertible(cosines)
     inverse = inverse_or_zero(norms)
-    slopes = ops.matmul(cosines, norms) / count  # <unit gradient i, g_0>
+    slopes = exact_matmul(cosines, norms) / count  # <unit gradient i, g_0>
     length = ops.sqrt(ops.maximum(ops.sum(norms * slopes) / count, 0.0))
     radius = c * length
 
@@ -56,7 +57,7 @@ def cagrad(gramian: Any, *, c: Annotated[float, number(at_least=0, below=1)] = 0
 
     def lower(_: Any, level: Any) -> Any:
         found = nearest(level)
-        distance = ops.sqrt(ops.maximum(ops.sum(found * ops.matmul(matrix, found)), 0.0))
+        distance = ops.sqrt(ops.maximum(ops.sum(found * exact_matmul(matrix, found)), 0.0))
         # By the envelope theorem, distance * d distance / d level = sum_i y_i / norm_i.
         step = (distance - radius) * distance * inverse_or_zero(ops.sum(found * inverse))
         return level - ops.maximum(step, 0.0)

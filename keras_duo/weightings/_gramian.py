@@ -1,11 +1,30 @@
-"""The Gramian of the task gradients, split into their norms and the cosines between them."""
+"""The Gramian of the task gradients: their norms, and the cosines between them."""
 
 from typing import Any
 
 from keras import backend, ops
 
+from keras_duo._products import exact_matmul
+
 # A Gramian of float32 gradients is not known better than this, relative to its diagonal.
 RIDGE = 1e-6
+
+
+def gramian(rows: list[list[Any]]) -> Any:
+    """Products of the gradients of the tasks, each a list of tensors or of None for 0."""
+    flat = [
+        [None if t is None else ops.reshape(ops.cast(t, "float32"), (-1,)) for t in r] for r in rows
+    ]
+    products: list[list[Any]] = [[None] * len(rows) for _ in rows]
+    for i, first in enumerate(flat):
+        for j in range(i, len(flat)):
+            both = [
+                exact_matmul(a, b)
+                for a, b in zip(first, flat[j], strict=True)
+                if a is not None and b is not None
+            ]
+            products[i][j] = products[j][i] = sum(both, ops.zeros(()))
+    return ops.stack([ops.stack(row) for row in products])
 
 
 def wide(tensor: Any) -> Any:

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from keras import ops
 
+from keras_duo._products import exact_matmul
 from keras_duo._validate import number, validated
 from keras_duo.weightings._gramian import (
     RIDGE,
@@ -49,7 +50,7 @@ def nash(gramian: Any, *, max_norm: Annotated[float, number(above=0)] = 1.0) -> 
     # The minimum of 1/2 a^T C a - sum_i log a_i, which is self-concordant: Newton's method with
     # steps of 1 / (1 + decrement) stays inside a > 0 and converges from anywhere.
     def improve(_: Any, a: Any) -> Any:
-        slope = ops.matmul(matrix, a) - 1.0 / a
+        slope = exact_matmul(matrix, a) - 1.0 / a
         curvature = matrix + ops.diag(1.0 / ops.square(a))
         step = solve(curvature, slope)
         decrement = ops.sqrt(ops.maximum(ops.sum(slope * step), 0.0))
@@ -59,5 +60,5 @@ def nash(gramian: Any, *, max_norm: Annotated[float, number(above=0)] = 1.0) -> 
     scale = ops.sqrt(count / ops.maximum(ops.sum(matrix), RIDGE))
     a = ops.fori_loop(0, NEWTON_STEPS, improve, ops.ones_like(norms) * scale)
     a = ops.where(norms > 0, a, 0.0)
-    length = ops.sqrt(ops.maximum(ops.sum(a * ops.matmul(cosines, a)), 0.0))
+    length = ops.sqrt(ops.maximum(ops.sum(a * exact_matmul(cosines, a)), 0.0))
     return like(a * inverse_or_zero(norms) / ops.maximum(length / max_norm, 1.0), gramian)

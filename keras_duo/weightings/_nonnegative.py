@@ -8,6 +8,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_duo._products import exact_matmul
 from keras_duo.weightings._gramian import identity_like
 
 
@@ -59,7 +60,7 @@ def least_nonnegative(matrix: Any, linear: Any) -> Any:
         moved = ops.where(stopped, 0.0, x + length * (found - x))
         moved = ops.where(free, moved, 0.0)
 
-        descent = linear - ops.matmul(moved, matrix)
+        descent = linear - exact_matmul(moved, matrix)
         gain = ops.where(free, -infinite, descent)
         best = ops.max(gain, axis=-1, keepdims=True)
         # The first of equal ones, and only one of them: two of a kind cannot be solved for.

@@ -36,7 +36,7 @@ def pcgrad(gramian: Any, draw: Any) -> Any:
     mixed = own
     for k in range(count):
         against = ops.one_hot(order[:, k], count, dtype=cosines.dtype)
-        product = ops.sum(mixed * ops.matmul(against, cosines), axis=-1)
+        product = ops.sum(mixed * ops.take(cosines, order[:, k], axis=0), axis=-1)
         opposed = ops.logical_and(product < 0, ops.sum(against * own, axis=-1) == 0)
         mixed = mixed - ops.where(opposed, product, 0.0)[:, None] * against
     # Row i is in units of gradient i, and each unit gradient j is gradient j over its norm.
