@@ -312,7 +312,9 @@ def _aspect_angle(pair: _Pair) -> Any:
     """atan(width / height) of the label less that of the prediction, by one arc tangent."""
     width, height = ops.unstack(_shape_of(pair.true))
     pred_width, pred_height = ops.unstack(_shape_of(pair.pred))
-    across = width * pred_height - pred_width * height
+    # By differences, which are exactly 0 for equal boxes: one of two products that are subtracted
+    # may be rounded, and the other one not.
+    across = (width - pred_width) * pred_height - pred_width * (height - pred_height)
     return ops.arctan2(across, height * pred_height + width * pred_width)
 
 
