@@ -230,6 +230,7 @@ STATEFUL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighting", STATEFUL)
 def test_a_resumed_run_is_the_uninterrupted_one(weighting, tmp_path):
     options = {"weighting_arguments": STATEFUL[weighting]}
