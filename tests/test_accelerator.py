@@ -6,12 +6,14 @@ import pytest
 from keras import ops
 
 import keras_duo as duo
+from keras_duo import _products
 from keras_duo._products import exact_matmul
-from tests.backend import numpy
+from keras_duo.layers import _analytic
+from tests.backend import BACKEND, gradient, numpy, weight_gradients
 
 
 def has_accelerator():
-    if keras.backend.backend() == "jax":
+    if BACKEND == "jax":
         import jax
 
         return jax.default_backend() != "cpu"
@@ -20,12 +22,12 @@ def has_accelerator():
     return bool(tf.config.list_logical_devices("GPU"))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _as_users_have_it():
     """The precision of products that `conftest.py` raises for all other tests."""
     if not has_accelerator():
         pytest.skip("needs an accelerator")
-    if keras.backend.backend() == "jax":
+    if BACKEND == "jax":
         import jax
 
         with jax.default_matmul_precision("default"):
@@ -38,9 +40,11 @@ def _as_users_have_it():
     tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
-pytestmark = pytest.mark.gpu
+def on_an_accelerator(test):
+    return pytest.mark.gpu(pytest.mark.usefixtures("_as_users_have_it")(test))
 
 
+@on_an_accelerator
 def test_a_product_keeps_its_digits():
     a, b = np.random.default_rng(0).normal(size=(2, 128, 128)).astype("float32")
     exact = a.astype("float64") @ b
@@ -48,6 +52,7 @@ def test_a_product_keeps_its_digits():
     assert np.abs(numpy(ops.matmul(a, b)) - exact).max() > 1e-3, "nothing to test here"
 
 
+@on_an_accelerator
 @pytest.mark.parametrize("weighting", ["min_norm", "balanced"])
 def test_an_objective_is_weighted_as_on_a_cpu(weighting):
     rng = np.random.default_rng(0)
@@ -67,6 +72,7 @@ def test_an_objective_is_weighted_as_on_a_cpu(weighting):
     np.testing.assert_allclose(float(loss(y_true, y_pred)), found, rtol=1e-5)
 
 
+@on_an_accelerator
 def test_weights_from_a_gramian_are_exact():
     gradients = np.random.default_rng(0).normal(size=(3, 50))
     gramian = (gradients @ gradients.T).astype("float32")
@@ -75,3 +81,25 @@ def test_weights_from_a_gramian_are_exact():
     np.testing.assert_allclose(numpy(duo.weightings.aligned_mtl(gramian)), aligned, rtol=1e-5)
     nash = numpy(duo.weightings.nash(gramian, max_norm=1e6))
     np.testing.assert_allclose(gramian @ nash, 1.0 / nash, rtol=1e-4)
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="JAX has one way for all devices")
+def test_the_way_of_an_accelerator_gives_the_same(monkeypatch):
+    """Without one, so that it is tested everywhere."""
+    a, b = np.random.default_rng(0).normal(size=(2, 6, 6)).astype("float32")
+    layer = duo.TransformerBlock(6, num_heads=2, ff_dim=8)
+    layer.build((None, 3, 6))
+    for variable in layer.trainable_variables:  # the scales of its normalizations are ones
+        variable.assign(np.random.default_rng(1).normal(size=variable.shape))
+
+    def found():
+        slopes = [gradient(layer, a[None, :3]), *weight_gradients(layer, a[None, :3], 1.0)]
+        return [numpy(exact_matmul(ops.convert_to_tensor(a), ops.convert_to_tensor(b))), *slopes]
+
+    expected = found()
+    for module in (_products, _analytic):
+        monkeypatch.setattr(module, "has_cpus_only", lambda: False)
+    product = exact_matmul(ops.convert_to_tensor(a), ops.convert_to_tensor(b))
+    assert keras.backend.standardize_dtype(product.dtype) == "float32"
+    for got, want in zip(found(), expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
