@@ -282,10 +282,9 @@ def test_a_model_trains_past_wrong_labels():
     x = random.normal(size=(300, 3)).astype("float32")
     right = x.argmax(-1)
     given_labels = np.where(random.uniform(size=300) < 0.4, random.integers(0, 3, 300), right)
-    often = np.tile(np.arange(300), 10)  # the start of an epoch takes longer than its steps
     for loss in (duo.SymmetricCrossEntropy(), duo.PolyCrossEntropy(), duo.AsymmetricFocal()):
         activation = "sigmoid" if isinstance(loss, duo.AsymmetricFocal) else "softmax"
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, activation)])
         model.compile(keras.optimizers.Adam(0.05), loss)
-        model.fit(x[often], np.eye(3)[given_labels[often]], batch_size=64, epochs=2, verbose=0)
+        model.fit(x, np.eye(3)[given_labels], batch_size=64, epochs=20, verbose=0)
         assert (numpy(model(x)).argmax(-1) == right).mean() > 0.9
