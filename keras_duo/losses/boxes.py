@@ -18,7 +18,7 @@ from keras import ops
 from keras_duo._register import register
 from keras_duo._validate import Rule, aligned, validated
 from keras_duo.losses._function_loss import FunctionLoss
-from keras_duo.losses._logits import tiny_of, wide_float
+from keras_duo.losses._logits import wide_float
 
 _FORMATS = (
     *("xyxy", "yxyx", "xywh", "center_xywh", "center_yxhw"),
@@ -221,9 +221,8 @@ class _Pair(NamedTuple):
     def over(self, unit: Any) -> "_Pair":
         """The same lengths in another unit, which is a constant to the gradient."""
         unit = ops.stop_gradient(unit)
-        # A CPU takes what is below the smallest normal number for 0, a GPU for a length: its slope
-        # would be infinite.
-        unit = ops.where(unit < tiny_of(unit), float("inf"), ops.maximum(unit, _SMALLEST))
+        # What is smaller counts as 0. A CPU flushes some of it, a GPU would find infinite slopes.
+        unit = ops.where(unit < _SMALLEST, float("inf"), unit)
         return _Pair(*(length / unit for length in self))
 
 
