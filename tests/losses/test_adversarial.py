@@ -418,6 +418,6 @@ def test_a_discriminator_trains(loss):
     y = np.repeat([1, 0], 200)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.Adam(0.05), loss)
-    model.fit(np.tile(x, (10, 1)).astype("float32"), np.tile(y, 10), batch_size=64, verbose=0)
+    model.fit(x.astype("float32"), y, batch_size=64, epochs=10, verbose=0)
     score = numpy(model(x.astype("float32")))[:, 0]
-    assert (score[y == 1][:, None] > score[y == 0]).mean() > 0.9
+    assert (score[y == 1][:, None] > score[y == 0]).mean() > 0.95
