@@ -62,6 +62,25 @@ def weight_gradients(layer, x, upstream):
     return [numpy(slope) for slope in found]
 
 
+def value_and_slope(function):
+    """Both at once, as tensors, so that they can be compiled."""
+
+    def run(x):
+        if BACKEND == "tensorflow":
+            import tensorflow as tf
+
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                value = function(x)
+            return value, tape.gradient(value, x)
+        import jax
+
+        value, pull_back = jax.vjp(function, x)
+        return value, pull_back(ops.ones_like(value))[0]
+
+    return run
+
+
 def compiled(function, *, xla=False):
     """`function` as the training step of this backend would run it."""
     if BACKEND == "tensorflow":

@@ -13,8 +13,7 @@ from keras import ops
 
 import keras_duo as duo
 from keras_duo.losses import ciou_loss, diou_loss, giou_loss, iou_loss
-from tests.backend import compiled, gradient, has_float64, numpy
-from tests.losses.test_focal import value_and_slope
+from tests.backend import compiled, gradient, has_float64, numpy, value_and_slope
 
 FUNCTIONS = {"iou": iou_loss, "giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss}
 RANGES = {"iou": 1, "giou": 2, "diou": 2, "ciou": 3}

@@ -16,7 +16,7 @@ from keras_duo.losses import (
     focal_loss,
     sparse_categorical_focal_loss,
 )
-from tests.backend import BACKEND, compiled, gradient, numpy
+from tests.backend import BACKEND, compiled, gradient, numpy, value_and_slope
 
 GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)
 MARGINS = (0.0, 1e-6, 1e-3, 0.1, 0.7, 1, 3, 8, 12, 15.9, 17, 20, 29, 40, 58, 80, 1e2, 1e3, 1e4)
@@ -126,25 +126,6 @@ class TestAgainstSixtyDigits:
                 assert_exact(numpy(value), [value for value, _ in truth], 1e-5, TINY["float32"])
                 expected = [slopes for _, slopes in truth]
                 assert_exact(numpy(slope), expected, BARS[dtype], TINY[dtype])
-
-
-def value_and_slope(function):
-    """Both at once, as tensors, so that they can be compiled."""
-
-    def run(x):
-        if BACKEND == "tensorflow":
-            import tensorflow as tf
-
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                value = function(x)
-            return value, tape.gradient(value, x)
-        import jax
-
-        value, pull_back = jax.vjp(function, x)
-        return value, pull_back(ops.ones_like(value))[0]
-
-    return run
 
 
 class TestAgainstKeras:

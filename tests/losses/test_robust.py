@@ -18,7 +18,7 @@ from keras_duo.losses import (
     poly_cross_entropy_loss,
     symmetric_cross_entropy_loss,
 )
-from tests.backend import gradient, numpy
+from tests.backend import gradient, numpy, value_and_slope
 from tests.losses.test_focal import (
     BARS,
     TINY,
@@ -27,7 +27,6 @@ from tests.losses.test_focal import (
     categorical_cases,
     in_every_dtype,
     modes,
-    value_and_slope,
 )
 
 CATEGORICAL = [
